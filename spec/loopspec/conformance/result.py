@@ -1,0 +1,58 @@
+"""What a campaign found out about one loop: the contract between the part that runs and the parts that tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from loopspec.judge import Verdict, Violation
+from loopspec.trace import Event
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """The smallest run that was found to break a clause.
+
+    ``events`` is its whole trace, in which ``violation.position`` is the refused event; ``token`` replays
+    it (``loopspec check LOOP --replay TOKEN``); ``scenario`` is its script in words, a line each.
+    """
+
+    violation: Violation
+    events: tuple[Event, ...]
+    token: str
+    scenario: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClauseResult:
+    """The verdict on one clause, how often its premise came true, in how many runs it was broken."""
+
+    clause: str
+    verdict: Verdict
+    exercised: int
+    broken: int
+    counterexample: Counterexample | None = None
+
+
+@dataclass
+class LoopResult:
+    """One column of the table. ``trouble`` is one line if the campaign on this loop could not be finished."""
+
+    loop: str
+    version: str
+    scenarios: int = 0
+    clauses: dict[str, ClauseResult] = field(default_factory=dict)
+    trouble: str | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one loop's campaign is: ``done`` of ``total`` scenarios; ``phase`` says what it does now."""
+
+    loop: str
+    phase: str
+    done: int
+    total: int
+
+
+Results = Mapping[str, LoopResult]

@@ -1,0 +1,587 @@
+"""Traces: the language in which a run of an event loop is told.
+
+A trace is a sequence of events, and events are the contract between everything else here: whatever can
+show them can be judged, and whatever judges reads nothing else. They form a closed union of frozen
+dataclasses, so that a rule which forgets one is an error of the type checker.
+
+Two decisions shape them. First, *every event of the loop carries its turn*, the number of waits that have
+returned so far, although a reader could count: a rule about one timer can then look at the events of that
+timer alone. Second, *names are small integers given in order of appearance*, never descriptor numbers,
+addresses or object ids of the process that ran: the same schedule tells the same trace, byte for byte. A
+descriptor is the one thing that has two names: ``stream`` is the connection, never reused, and ``fd``
+the number as the process sees it, which is; the difference is what the reuse clauses are about.
+
+Instants and durations are integer nanoseconds. A file is NDJSON: a header line, then a line an event.
+Bytes are written as Latin-1 text, which is exact, and ASCII stays legible.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from dataclasses import fields as fields_of
+from types import UnionType
+from typing import IO, Literal, NewType, TypeAlias, get_args, get_type_hints
+
+Nanoseconds = NewType("Nanoseconds", int)
+
+Direction: TypeAlias = Literal["read", "write"]
+
+#: Why a task is suspended, and so what may resume it: ``checkpoint`` nothing but its turn, ``sleep`` the
+#: instant ``key``, ``read`` and ``write`` readiness of stream ``key``, ``event`` event ``key`` being set,
+#: ``join`` the end of task ``key``.
+Reason: TypeAlias = Literal["checkpoint", "sleep", "read", "write", "event", "join"]
+
+#: How an operation or a task ended.
+Outcome: TypeAlias = Literal["value", "error", "cancelled"]
+
+FORMAT = 1
+"""The version of the file format. It grows when a reader of the old one would misread the new."""
+
+
+# --- at the kernel's edge -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Thread ``thread`` enters call ``call``; ``name`` says which."""
+
+    call: int
+    thread: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Call ``call`` returns to its caller, with its result (``delivered``) or before it."""
+
+    call: int
+    thread: str
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The result of call ``call``, which has returned or not, reaches the one who asked."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """The kernel's account says that ``thread`` is, or since its last event was, switched out while not
+    runnable. Of the loop's thread inside its wait this says: asleep, with nothing under way to wake it."""
+
+    thread: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """``thread`` runs again."""
+
+    thread: str
+
+
+# --- the loop -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WaitBegin:
+    """The multiplexing wait that ends turn ``turn`` is entered; ``timeout`` None is without end."""
+
+    turn: int
+    timeout: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitReturn:
+    """The wait returns at instant ``at`` and opens turn ``turn``; ``batch`` holds (fd, event mask) pairs.
+
+    ``maxevents`` is how many the wait could have reported.
+    """
+
+    turn: int
+    at: int
+    batch: tuple[tuple[int, int], ...]
+    maxevents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Registration ``registration`` of ``fd`` in one direction has been accepted: it is live from here."""
+
+    turn: int
+    registration: int
+    fd: int
+    stream: int
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A registration, or a wait, for ``fd`` in one direction has been refused with ``error``."""
+
+    turn: int
+    fd: int
+    stream: int
+    direction: Direction
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disarm:
+    """The call that ends ``registration`` has returned."""
+
+    turn: int
+    registration: int
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The server's end of ``stream`` has been closed, with the means that the loop gives for it."""
+
+    turn: int
+    fd: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """The handler of ``registration`` starts."""
+
+    turn: int
+    registration: int
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerEnd:
+    """The handler that started last (I/O, timer or callback) ends; ``error`` names an exception it let out."""
+
+    turn: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The loop has reported the exception named ``error`` to whoever is told of such things."""
+
+    turn: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerArm:
+    """A timer is armed at instant ``at`` to fire ``delay`` later; ``deadline`` is what the loop made of it."""
+
+    turn: int
+    timer: int
+    at: int
+    delay: int
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimerCancel:
+    """The call that cancels ``timer`` has returned; ``retained`` tells whether its argument is still held."""
+
+    turn: int
+    timer: int
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFire:
+    """The callback of ``timer`` starts, at instant ``at``."""
+
+    turn: int
+    timer: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimersHeld:
+    """The loop holds ``held`` timers, of which ``live`` are neither fired nor cancelled."""
+
+    turn: int
+    held: int
+    live: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """The call that queues ``callback`` from the loop's own thread has returned."""
+
+    turn: int
+    callback: int
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """The call that posts ``callback`` from another thread has returned."""
+
+    turn: int
+    callback: int
+    thread: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The queued or posted ``callback`` starts."""
+
+    turn: int
+    callback: int
+
+
+# --- coroutines ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """``task`` exists, and is to run on the loop."""
+
+    turn: int
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``task`` is resumed, at instant ``at``."""
+
+    turn: int
+    task: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """``task`` enters the asynchronous operation ``operation`` of the loop's public API."""
+
+    turn: int
+    task: int
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """``task`` is suspended, for ``reason`` (see :data:`Reason` for what ``key`` is)."""
+
+    turn: int
+    task: int
+    reason: Reason
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The operation that ``task`` was in returns or raises, within a step of that task."""
+
+    turn: int
+    task: int
+    operation: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Something tasks may wait for has come: event ``key`` set, task ``key`` ended."""
+
+    turn: int
+    reason: Reason
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """Somebody has asked for ``task`` to be cancelled."""
+
+    turn: int
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """``task`` has ended with ``outcome``; ``value`` tells outcomes of one kind apart."""
+
+    turn: int
+    task: int
+    outcome: Outcome
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """``task`` has joined ``target`` and saw it end so."""
+
+    turn: int
+    task: int
+    target: int
+    outcome: Outcome
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """The process has ``threads`` kernel threads while the loop has ``tasks`` live tasks."""
+
+    turn: int
+    threads: int
+    tasks: int
+
+
+# --- the clients, and the server's end of their streams ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Client ``stream`` connects; ``echo`` says that the server owes it every byte it sends."""
+
+    stream: int
+    echo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Client ``stream`` has sent ``data``."""
+
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Client ``stream`` has received ``data``; empty is end of file."""
+
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HalfClose:
+    """Client ``stream`` has shut down its sending side."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Client ``stream`` has closed its socket in an orderly way."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Client ``stream`` has torn its connection down: what it had not read is lost, and the peer is told."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The server's end of ``stream`` has received ``data``; empty is end of file."""
+
+    turn: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """The server's end of ``stream`` has given ``data`` to the kernel."""
+
+    turn: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """The server's end of ``stream`` has been closed or shut down for sending after what was written."""
+
+    turn: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quiescent:
+    """The world has nothing left to do: no client acts again, no timer is armed, and the loop sleeps."""
+
+    turn: int
+
+
+Event: TypeAlias = (
+    Call
+    | Return
+    | Deliver
+    | Suspend
+    | Resume
+    | WaitBegin
+    | WaitReturn
+    | Arm
+    | Refuse
+    | Disarm
+    | Close
+    | Dispatch
+    | HandlerEnd
+    | Report
+    | TimerArm
+    | TimerCancel
+    | TimerFire
+    | TimersHeld
+    | Enqueue
+    | Post
+    | Run
+    | Spawn
+    | Step
+    | Begin
+    | Await
+    | End
+    | Settle
+    | CancelRequest
+    | Done
+    | Joined
+    | Threads
+    | Connect
+    | Send
+    | Receive
+    | HalfClose
+    | Leave
+    | Reset
+    | Read
+    | Write
+    | Shut
+    | Quiescent
+)
+
+EVENTS: dict[str, type[Event]] = {event.__name__: event for event in get_args(Event)}
+"""Every type of event, by name."""
+
+
+class TraceError(ValueError):
+    """A trace file that cannot be read; the message names file, line and what is wrong there."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a trace file says of itself: whose run it tells, and which events that loop can show at all."""
+
+    loop: str
+    shows: frozenset[str]
+
+
+# --- one value to JSON and back ---------------------------------------------------------------------
+#
+# A field's declared type decides how it is read, so that nothing needs a tag and nothing is guessed.
+
+
+_TYPES: dict[type[Event], dict[str, object]] = {cls: get_type_hints(cls) for cls in EVENTS.values()}
+_NAMES: dict[type[Event], tuple[str, ...]] = {
+    cls: tuple(entry.name for entry in fields_of(cls)) for cls in EVENTS.values()
+}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value
+
+
+def _checked(value: object, declared: object) -> object:
+    """``value`` as JSON gave it, made into the ``declared`` type; TypeError if it cannot be."""
+    choices = get_args(declared)
+    if isinstance(declared, UnionType):
+        if value is None and type(None) in choices:
+            return None
+        (declared,) = (choice for choice in choices if choice is not type(None))
+        return _checked(value, declared)
+    if isinstance(declared, type):
+        if declared is bytes and isinstance(value, str):
+            return value.encode("latin-1")
+        if type(value) is declared:
+            return value
+    elif choices and choices[0] is not tuple and all(isinstance(choice, str) for choice in choices):
+        if value in choices:
+            return value
+    elif isinstance(value, list) and len(choices) == 2 and choices[1] is Ellipsis:
+        return tuple(_checked(item, choices[0]) for item in value)
+    elif isinstance(value, list) and len(choices) == len(value):
+        return tuple(_checked(item, choice) for item, choice in zip(value, choices, strict=True))
+    raise TypeError(f"{value!r} is no {getattr(declared, '__name__', declared)}")
+
+
+def encode(event: Event) -> str:
+    """``event`` as one line of JSON, without the newline."""
+    cls = type(event)
+    members = {"event": cls.__name__}
+    members.update((name, _plain(getattr(event, name))) for name in _NAMES[cls])  # type: ignore[misc]
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(line: str) -> Event:
+    """The event that ``line`` tells; :class:`TraceError` says what is wrong with a line that tells none."""
+    try:
+        members = json.loads(line)
+    except ValueError as error:
+        raise TraceError(f"no JSON: {error}") from None
+    if not isinstance(members, dict):
+        raise TraceError("no JSON object")
+    name = members.pop("event", None)
+    if not isinstance(name, str) or name not in EVENTS:
+        raise TraceError(f"{name!r} is no event of format {FORMAT}")
+    make: Callable[..., Event] = EVENTS[name]
+    types = _TYPES[EVENTS[name]]
+    if members.keys() != types.keys():
+        wrong = sorted(members.keys() ^ types.keys())
+        raise TraceError(f"{name} has wrong or missing fields: {', '.join(wrong)}")
+    try:
+        return make(**{field: _checked(value, types[field]) for field, value in members.items()})
+    except (TypeError, UnicodeEncodeError) as error:
+        raise TraceError(f"{name}: {error}") from None
+
+
+def write(stream: IO[str], header: Header, events: Iterable[Event]) -> None:
+    """Write a trace file: the header, then a line an event."""
+    first = {"loopspec-trace": FORMAT, "loop": header.loop, "shows": sorted(header.shows)}
+    stream.write(json.dumps(first) + "\n")
+    for event in events:
+        stream.write(encode(event) + "\n")
+
+
+def read_header(line: str) -> Header:
+    """The header of a trace file; :class:`TraceError` for one that is missing or of another version."""
+    try:
+        members = json.loads(line)
+    except ValueError:
+        members = None
+    if not isinstance(members, dict) or "loopspec-trace" not in members:
+        raise TraceError("line 1: no loopspec trace header")
+    if members["loopspec-trace"] != FORMAT:
+        raise TraceError(
+            f"line 1: trace format {members['loopspec-trace']!r}, this version reads format {FORMAT}: "
+            "record the trace again, or judge it with the version that wrote it"
+        )
+    loop, shows = members.get("loop"), members.get("shows")
+    if not isinstance(loop, str) or not isinstance(shows, list) or not set(shows) <= EVENTS.keys():
+        raise TraceError("line 1: the header wants `loop`, a name, and `shows`, a list of event names")
+    return Header(loop, frozenset(shows))
+
+
+def read(stream: Iterable[str]) -> tuple[Header, Iterator[Event]]:
+    """The header of a trace file and its events, read as they are asked for.
+
+    Raises :class:`TraceError`, which names the line, at once for the header and later for an event.
+    """
+    lines = iter(stream)
+    header = read_header(next(lines, ""))
+
+    def events() -> Iterator[Event]:
+        for number, line in enumerate(lines, start=2):
+            try:
+                yield decode(line)
+            except TraceError as error:
+                raise TraceError(f"line {number}: {error}") from None
+
+    return header, events()
