@@ -104,7 +104,7 @@ _REGISTER: dict[str, Clause] = {}
 
 
 def clause(
-    id: str,  # noqa: A002 - the field's own word for it
+    id: str,
     level: Level,
     kind: Kind,
     profile: Profile,

@@ -67,7 +67,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Violation:
-    """One refused event: ``position`` counts events from 0, so it is also the length of the accepted prefix."""
+    """One refused event: ``position`` counts events from 0: it is also the length of the accepted prefix."""
 
     clause: str
     position: int

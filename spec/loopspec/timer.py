@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.judge import Broken, Kept, Progress
-from loopspec.trace import Event, TimerArm, TimerCancel, TimerFire
+from loopspec.trace import Event, TimerCancel, TimerFire
 
 
 @clause(

@@ -158,7 +158,7 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class HandlerEnd:
-    """The handler that started last (I/O, timer or callback) ends; ``error`` names an exception it let out."""
+    """The handler that started last (I/O, timer, callback) ends; ``error`` names an exception it let out."""
 
     turn: int
     error: str | None
@@ -174,7 +174,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class TimerArm:
-    """A timer is armed at instant ``at`` to fire ``delay`` later; ``deadline`` is what the loop made of it."""
+    """A timer is armed at instant ``at`` to fire ``delay`` later; ``deadline`` is the loop's own."""
 
     turn: int
     timer: int

@@ -1,4 +1,4 @@
-"""What a campaign found out about one loop: the contract between the part that runs and the parts that tell."""
+"""What a campaign found out about one loop: the contract between what runs and what tells."""
 
 from __future__ import annotations
 
