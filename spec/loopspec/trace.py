@@ -45,25 +45,37 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Thread ``thread`` enters call ``call``; ``name`` says which."""
+    """Thread ``thread`` enters call ``call``; ``name`` says which.
+
+    ``on`` is the kind of object that a call of the kernel acts on (``"socket"``, ``"regular file"``), None
+    for a call of a library; ``nonblocking`` says that the descriptor is in nonblocking mode.
+    """
 
     call: int
     thread: str
     name: str
+    on: str | None = None
+    nonblocking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """Call ``call`` returns to its caller, with its result (``delivered``) or before it."""
+    """Call ``call`` returns to its caller, with its result (``delivered``) or before it.
+
+    ``error`` is the name of the errno that it failed with. An error is a result too, and EINPROGRESS the
+    one that says it is still to come.
+    """
 
     call: int
     thread: str
     delivered: bool
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """The result of call ``call``, which has returned or not, reaches the one who asked."""
+    """The result of call ``call``, which has returned or not, reaches the one who asked: its callback starts,
+    or it has been withdrawn. A cancellation is a result too: it is delivered when the cancelling returns."""
 
     call: int
 
@@ -366,6 +378,13 @@ class HalfClose:
 
 
 @dataclass(frozen=True, slots=True)
+class StopReading:
+    """Client ``stream`` stays, and reads no more: what the server sends it from here on is not received."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """Client ``stream`` has closed its socket in an orderly way."""
 
@@ -448,6 +467,7 @@ Event: TypeAlias = (
     | Send
     | Receive
     | HalfClose
+    | StopReading
     | Leave
     | Reset
     | Read
