@@ -296,8 +296,8 @@ class _Life:
     """One call, read through :data:`LIFE`: the form of every rule that is a kind of refusal.
 
     A rule has been kept when the call enters one of the states ``shows``, is broken by the refusals
-    ``forbids``, and has seen enough in the states ``ends``. A life that was refused once, for whatever reason,
-    is ``lost``: what comes after has no meaning, and one fault is not blamed twice.
+    ``forbids``, and has seen enough in the states ``ends``. A life that was refused once, for whatever
+    reason, is ``lost``: what comes after has no meaning, and one fault is not blamed twice.
     """
 
     shows: ClassVar[frozenset[State]]
@@ -543,14 +543,13 @@ class RegularFileCannotPoll(NamedTuple):
 
 @dataclass(frozen=True)
 class _Exists:
-    """A survey of the kernel's calls, which is to show one ``witness`` at least among those of a ``genus``.
+    """A survey of the kernel's calls, which is to show a witness at least, among those of a genus.
 
     Calls of a library are passed over: a loop may well offer none of the kind, and is no survey. What
     exists is shown by the first witness; that there is none can be said when the survey has come to rest.
     """
 
-    genus: ClassVar[Callable[[Facts], bool]]
-    witness: ClassVar[Callable[[Facts], bool]]
+    genus_and_witness: ClassVar[tuple[Callable[[Facts], bool], Callable[[Facts], bool]]]
 
     inside: tuple[tuple[int, str, Facts], ...] = ()
     met: bool = False
@@ -581,9 +580,10 @@ class _Exists:
                 return self
 
     def _met(self, facts: Facts) -> Progress:
-        if not self.genus(facts):
+        genus, witness = self.genus_and_witness
+        if not genus(facts):
             return self
-        if not self.witness(facts):
+        if not witness(facts):
             return replace(self, met=True)
         return Kept(replace(self, met=True, found=True))
 
@@ -599,8 +599,7 @@ class _Exists:
 class SyncNeedNotBlock(_Exists):
     """Some synchronous calls are nonblocking: the inclusion is strict."""
 
-    genus = staticmethod(synchronous)
-    witness = staticmethod(nonblocking)
+    genus_and_witness = (synchronous, nonblocking)
 
 
 @clause(
@@ -614,5 +613,4 @@ class SyncNeedNotBlock(_Exists):
 class NonblockingNeedNotBeAsync(_Exists):
     """Some nonblocking calls are synchronous: nonblocking does not mean asynchronous."""
 
-    genus = staticmethod(nonblocking)
-    witness = staticmethod(synchronous)
+    genus_and_witness = (nonblocking, synchronous)

@@ -28,7 +28,7 @@ from typing import TypeVar
 RuleT = TypeVar("RuleT", bound=Callable[..., object])
 
 #: The modules whose import fills the register, one an area of the specification.
-AREAS = ("call", "timer",)
+AREAS = ("call", "timer")
 
 
 class Level(Enum):
