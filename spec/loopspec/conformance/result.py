@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from loopspec.judge import Verdict, Violation
 from loopspec.trace import Event
 
+INTERRUPTED = "interrupted"
+"""The ``trouble`` of a loop whose campaign was cut short from the keyboard: what it has so far stands."""
+
 
 @dataclass(frozen=True)
 class Counterexample:
@@ -53,6 +56,10 @@ class Progress:
     phase: str
     done: int
     total: int
+
+
+class UsageError(ValueError):
+    """Something a user gave that cannot be used: one line that says what, and the way out."""
 
 
 Results = Mapping[str, LoopResult]

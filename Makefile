@@ -1,0 +1,54 @@
+# What a fresh machine needs is here: python (3.11 or later), git, make. `make check` and `make test` build
+# .venv once and are quick when run again: an editable install needs to be made anew only when
+# the packaging or the version changes.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGING := pyproject.toml spec/loopspec/__init__.py
+SAMPLE_SEED := 1
+
+# The first interpreter that is really there (a shim may exist and fail) and new enough.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
+	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+
+.PHONY: check test lint types suite evidence sample clean
+
+check: $(VENV)/installed
+	$(BIN)/loopspec check refloop asyncio
+
+# The suite comes last, so that the last line of a passing gate is pytest's.
+test: lint types suite
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+suite: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q --full
+
+# Which tests and which mutants stand behind each clause, as `loopspec explain` tells it.
+evidence: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q --collect-only --write-evidence
+
+# The sample of the README: paste what this prints.
+sample: $(VENV)/installed
+	-@COLUMNS=100 NO_COLOR=1 $(BIN)/loopspec check refloop asyncio --seed $(SAMPLE_SEED)
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'loopspec needs Python 3.11 or later$(if $(PYTHON), and $(PYTHON) is none): install one, or name one with `make PYTHON=/path/to/python3.11`' >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/installed: $(PACKAGING) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(PACKAGING) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/installed

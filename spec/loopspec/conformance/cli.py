@@ -1,0 +1,304 @@
+"""The command line, ``loopspec``: what a person asks, put to the campaign, the judge and the register.
+
+It decides nothing about event loops. It reads what was asked, hands it on, shows the answer, and turns it
+into an exit status that a script can trust:
+
+====  =================================================================================================
+0     every MUST that was exercised is kept
+1     a MUST is broken
+2     bad usage: an unknown loop, clause, token or file, a trace that cannot be read, an adapter that raises
+130   interrupted (128 + SIGINT, as shells have it): the table shows what was known by then
+====  =================================================================================================
+
+What is wrong with a request is one line on standard error that names it and the way out; what was
+found out before it went wrong is still shown. Results go to standard output, progress to standard error.
+The campaign is imported only by the commands that run one, because Hypothesis takes longer to load than
+the register takes to print.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+import loopspec
+from loopspec.clause import Clause, ClauseError, select
+from loopspec.conformance import evidence, report
+from loopspec.conformance.result import INTERRUPTED, Progress, Results, UsageError
+from loopspec.judge import Judge, Verdict
+from loopspec.trace import TraceError, read
+
+KEPT, BROKEN, BAD_USAGE, STOPPED = 0, 1, 2, 130
+
+DEFAULT_LOOPS = ("refloop",)
+
+SEEDS = 2**32
+"""A seed that nobody chose is drawn below this: short enough to be typed."""
+
+VIOLATIONS_SHOWN = 40
+"""So many violations of a recorded trace are shown one by one; the others are counted."""
+
+
+class Refused(click.ClickException):
+    """A request that ends here: its message is the one line shown."""
+
+    exit_code = BAD_USAGE
+
+    def show(self, file: IO[str] | None = None) -> None:
+        """Print the line on standard error."""
+        _complain(self.format_message(), file)
+
+
+def _complain(line: str, file: IO[str] | None = None) -> None:
+    click.echo(f"loopspec: {line}", file=file, err=True)
+
+
+@contextmanager
+def _one_line(help_for: str) -> Iterator[None]:
+    """Whatever is wrong with the request inside becomes one line, and an interrupt its own exit status."""
+    try:
+        yield
+    except click.UsageError as error:
+        message = error.format_message().rstrip(".")
+        raise Refused(f"{message}: `{help_for} --help` tells what there is") from None
+    except (ClauseError, UsageError, TraceError) as error:
+        raise Refused(str(error)) from None
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        raise click.exceptions.Exit(STOPPED) from None
+
+
+class Commands(click.Group):
+    """A group of commands that puts what is wrong with a request in one line."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options that stand before the command."""
+        with _one_line(ctx.command_path):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Read the rest, and run the command."""
+        with _one_line(f"{ctx.command_path} {ctx.invoked_subcommand or ''}".strip()):
+            return super().invoke(ctx)
+
+
+@click.group(
+    cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(loopspec.__version__, prog_name="loopspec")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """The correctness reference for event loops: judge a loop, judge a trace, read the clauses.
+
+    Exit status: 0 every exercised MUST is kept, 1 a MUST is broken, 2 bad usage, 130 interrupted.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _clauses(selectors: Sequence[str]) -> tuple[Clause, ...]:
+    return select(selector.partition("@")[0] for selector in selectors)
+
+
+# --- check --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("loops", nargs=-1, metavar="[LOOP]...")
+@click.option(
+    "--clause",
+    "selectors",
+    multiple=True,
+    metavar="SELECTOR",
+    help="Only clauses with this id or prefix. Repeatable.",
+)
+@click.option(
+    "--examples", type=click.IntRange(min=1), metavar="N", help="Generated scenarios for each loop."
+)
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same scenarios again.")
+@click.option("--replay", "token", metavar="TOKEN", help="Run the one scenario of this token.")
+@click.option(
+    "--json",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write all results here.",
+)
+def check(
+    loops: tuple[str, ...],
+    selectors: tuple[str, ...],
+    examples: int | None,
+    seed: int | None,
+    token: str | None,
+    file: Path | None,
+) -> None:
+    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter.
+
+    Shows a verdict for each clause and loop, and the shortest run found that breaks each broken clause.
+    """
+    clauses = _clauses(selectors)
+    if file is not None:
+        _claim(file)
+    from loopspec.conformance import campaign
+
+    names = loops or DEFAULT_LOOPS
+    if token is None:
+        seed = secrets.randbelow(SEEDS) if seed is None else seed
+        examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
+    out = Console()
+    out.print(report.heading(seed, examples))
+    if seed is None or examples is None:
+        results = campaign.replay(names, token, clauses)
+    else:
+        with _progress() as on_progress:
+            results = campaign.check(
+                names, clauses=clauses, examples=examples, seed=seed, on_progress=on_progress
+            )
+    _show(out, results, clauses)
+    if file is not None:
+        written = report.as_json(results, clauses, seed=seed, examples=examples)
+        file.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    raise click.exceptions.Exit(_status(results))
+
+
+def _claim(file: Path) -> None:
+    """Find out now, rather than after the run, that ``file`` cannot be written."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {file}: {error.strerror}; give --json a file that can be written"
+        ) from None
+
+
+def _show(out: Console, results: Results, clauses: tuple[Clause, ...]) -> None:
+    out.print(report.verdicts(results, clauses, out.width))
+    out.print(report.LEGEND, style="dim", highlight=False)
+    out.print()
+    for breach in report.broken(results, clauses):
+        out.print(report.breach(*breach, out.width), soft_wrap=False, highlight=False)
+    out.print(report.tallies(results))
+    for name, loop in results.items():
+        if loop.trouble is not None:
+            _complain(
+                f"{name}: {loop.trouble}"
+                + ("; what is shown is what was known by then" if loop.scenarios else "")
+            )
+
+
+def _status(results: Results) -> int:
+    troubles = {loop.trouble for loop in results.values()} - {None}
+    if INTERRUPTED in troubles:
+        return STOPPED
+    if troubles:
+        return BAD_USAGE
+    verdicts = (entry.verdict for loop in results.values() for entry in loop.clauses.values())
+    return BROKEN if Verdict.FAIL in verdicts else KEPT
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """What takes the campaign's progress: a bar on a terminal, elsewhere a line whenever something begins."""
+    screen = Console(stderr=True)
+    if not screen.is_terminal:
+        begun: set[tuple[str, str]] = set()
+
+        def line(progress: Progress) -> None:
+            if (progress.loop, progress.phase) not in begun:
+                begun.add((progress.loop, progress.phase))
+                click.echo(f"{progress.loop}: {progress.phase}", err=True)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def draw(progress: Progress) -> None:
+            bar.update(
+                task,
+                description=f"{progress.loop}: {progress.phase}",
+                completed=progress.done,
+                total=progress.total,
+            )
+
+        yield draw
+
+
+# --- judge --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("file", type=click.File(encoding="utf-8", errors="surrogateescape"))
+@click.option(
+    "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
+)
+def judge(file: IO[str], selectors: tuple[str, ...]) -> None:
+    """Judge a recorded trace: an NDJSON file, or - for standard input.
+
+    Shows a verdict for each clause and the refused events, by line. A line that cannot be read ends the
+    trace there: what was judged up to it is shown, and the exit status is 2.
+    """
+    clauses = _clauses(selectors)
+    try:
+        header, events = read(file)
+    except TraceError as error:
+        raise Refused(f"{file.name}: {error}") from None
+    bench = Judge(clauses, header.shows)
+    trouble: TraceError | None = None
+    try:
+        for event in events:
+            bench.after(event)
+    except TraceError as error:
+        trouble = error
+    results = {header.loop: report.findings_as_result(header.loop, bench.findings)}
+    out = Console()
+    out.print(report.verdicts(results, clauses, out.width))
+    by_id = {entry.id: entry for entry in clauses}
+    for found in bench.violations[:VIOLATIONS_SHOWN]:
+        verdict = bench.findings[found.clause].verdict
+        out.print(report.violation(file.name, found, by_id[found.clause], verdict), highlight=False)
+    if len(bench.violations) > VIOLATIONS_SHOWN:
+        out.print(f"and {len(bench.violations) - VIOLATIONS_SHOWN:,} more violations", highlight=False)
+    out.print(report.tallies(results))
+    if trouble is not None:
+        raise Refused(f"{file.name}: {trouble}; what is shown is what was judged up to there")
+    raise click.exceptions.Exit(_status(results))
+
+
+# --- the register -------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("selectors", nargs=-1, metavar="[SELECTOR]...")
+def clauses(selectors: tuple[str, ...]) -> None:
+    """The register of clauses as a table, whole or what the selectors name."""
+    Console().print(report.register_table(_clauses(selectors)))
+
+
+@main.command()
+@click.argument("id", metavar="ID[@DIGEST]")
+def explain(id: str) -> None:
+    """One clause: sentence, level, source, rule, the tests and the mutants behind it.
+
+    With a digest, as a citation has it, this also tells whether the clause still stands as it was cited.
+    """
+    name, _, digest = id.partition("@")
+    named = select([name])
+    if named[0].id != name:
+        choices = f"{named[0].id}" + (f" and {len(named) - 1} more" if len(named) > 1 else "")
+        raise UsageError(f"{name} is not one clause but a prefix: `loopspec clauses {name}` lists {choices}")
+    (entry,) = named
+    found = evidence.packaged().get(name, evidence.Evidence())
+    Console().print(report.explanation(entry, found, loopspec.__version__))
+    if digest and digest != entry.digest:
+        raise UsageError(f"{id} has changed since it was cited: it now stands as {entry.citation}")

@@ -1,0 +1,304 @@
+"""A trace for the eye: one column a client, one for the loop, one for each other thread; time goes down.
+
+What breaks a clause is an interleaving, and an interleaving is read across: who had done what when the
+loop did this. So each event keeps a row of its own, and stands in the column of whoever acted. The refused
+event is the last one shown, since the clause is broken there whatever comes after.
+
+The wording of an event is one `match` over the closed union, next to no logic: a new event without
+words is an error of the type checker. Names in a trace may come from a stranger's file, so whatever would
+steer a terminal is shown, not sent.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, assert_never
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from loopspec.trace import (
+    Arm,
+    Await,
+    Begin,
+    Call,
+    CancelRequest,
+    Close,
+    Connect,
+    Deliver,
+    Disarm,
+    Dispatch,
+    Done,
+    End,
+    Enqueue,
+    Event,
+    HalfClose,
+    HandlerEnd,
+    Joined,
+    Leave,
+    Post,
+    Quiescent,
+    Read,
+    Reason,
+    Receive,
+    Refuse,
+    Report,
+    Reset,
+    Resume,
+    Return,
+    Run,
+    Send,
+    Settle,
+    Shut,
+    Spawn,
+    Step,
+    Suspend,
+    Threads,
+    TimerArm,
+    TimerCancel,
+    TimerFire,
+    TimersHeld,
+    WaitBegin,
+    WaitReturn,
+    Write,
+)
+
+LOOP_THREAD = "loop"
+"""How a trace names the thread that the loop runs on."""
+
+HEAD, TAIL = 8, 40
+"""A trace with more rows than both is shown without its middle: how it began, and what led to the refusal."""
+
+NARROWEST = 15
+"""A column with fewer characters breaks words more often than it shows them: see :func:`interleaving`."""
+
+BYTES_SHOWN = 12
+"""Of a run of bytes longer than this, so many are shown, and the length."""
+
+
+class Lane(NamedTuple):
+    """A column: clients first, by stream; then the loop; then other threads, by name."""
+
+    rank: int
+    number: int
+    thread: str
+
+    @property
+    def label(self) -> str:
+        """The heading of the column."""
+        return ("client " + str(self.number), "loop", "thread " + printable(self.thread))[self.rank]
+
+
+LOOP = Lane(1, 0, "")
+
+
+def lane(event: Event) -> Lane:
+    """The column of whoever acted. All that is neither a client's nor another thread's is the loop's."""
+    match event:
+        case (
+            Connect(stream=stream)
+            | Send(stream=stream)
+            | Receive(stream=stream)
+            | HalfClose(stream=stream)
+            | Leave(stream=stream)
+            | Reset(stream=stream)
+        ):
+            return Lane(0, stream, "")
+        case (
+            Call(thread=thread)
+            | Return(thread=thread)
+            | Suspend(thread=thread)
+            | Resume(thread=thread)
+            | Post(thread=thread)
+        ) if thread != LOOP_THREAD:
+            return Lane(2, 0, thread)
+        case _:
+            return LOOP
+
+
+def printable(text: str) -> str:
+    """``text`` with everything that would steer a terminal written as an escape."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def instant(nanoseconds: int) -> str:
+    """``nanoseconds`` exactly, in the largest unit that needs no fraction."""
+    for size, unit in ((10**9, "s"), (10**6, "ms"), (10**3, "µs")):
+        if nanoseconds and nanoseconds % size == 0:
+            return f"{nanoseconds // size:,} {unit}"
+    return f"{nanoseconds:,} ns" if nanoseconds else "0"
+
+
+_MASKS = {
+    select.EPOLLIN: "IN",
+    select.EPOLLPRI: "PRI",
+    select.EPOLLOUT: "OUT",
+    select.EPOLLERR: "ERR",
+    select.EPOLLHUP: "HUP",
+    select.EPOLLRDHUP: "RDHUP",
+}
+
+
+def _mask(mask: int) -> str:
+    names = [name for bit, name in _MASKS.items() if mask & bit]
+    rest = mask & ~sum(_MASKS)
+    return "|".join(names + ([hex(rest)] if rest or not names else []))
+
+
+def _bytes(data: bytes) -> str:
+    if len(data) <= BYTES_SHOWN:
+        return repr(data)[1:]
+    return f"{repr(data[:BYTES_SHOWN])[1:]}… ({len(data):,} bytes)"
+
+
+_AWAITED: dict[Reason, str] = {
+    "checkpoint": "its turn",
+    "sleep": "instant {}",
+    "read": "readability of stream {}",
+    "write": "writability of stream {}",
+    "event": "event {}",
+    "join": "the end of task {}",
+}
+
+
+def _awaited(reason: Reason, key: int) -> str:
+    return _AWAITED[reason].format(instant(key) if reason == "sleep" else key)
+
+
+def told(event: Event) -> str:
+    """``event`` in words, as its column tells it."""
+    return printable(_told(event))
+
+
+def _told(event: Event) -> str:
+    match event:
+        case Call(call=call, name=name):
+            return f"call {call}: {name}"
+        case Return(call=call, delivered=delivered):
+            return f"call {call} returns" + (", its result with it" if delivered else ", no result yet")
+        case Deliver(call=call):
+            return f"result of call {call}"
+        case Suspend():
+            return "suspended"
+        case Resume():
+            return "runs again"
+        case WaitBegin(timeout=timeout):
+            return "wait without end" if timeout is None else f"wait, timeout {instant(timeout)}"
+        case WaitReturn(turn=turn, at=at, batch=batch):
+            ready = ", ".join(f"fd {fd} {_mask(mask)}" for fd, mask in batch)
+            return f"turn {turn} at {instant(at)}: " + (ready or "nothing ready")
+        case Arm(registration=registration, fd=fd, stream=stream, direction=direction):
+            return f"arm {registration}: {direction} stream {stream}, fd {fd}"
+        case Refuse(fd=fd, stream=stream, direction=direction, error=error):
+            return f"refuse to {direction} stream {stream}, fd {fd}: {error}"
+        case Disarm(registration=registration, fd=fd):
+            return f"disarm {registration}, fd {fd}"
+        case Close(fd=fd, stream=stream):
+            return f"close stream {stream}, fd {fd}"
+        case Dispatch(registration=registration, fd=fd):
+            return f"dispatch {registration}, fd {fd}"
+        case HandlerEnd(error=error):
+            return "handler ends" if error is None else f"handler raises {error}"
+        case Report(error=error):
+            return f"report {error}"
+        case TimerArm(timer=timer, at=at, delay=delay, deadline=deadline):
+            return f"arm timer {timer} at {instant(at)} + {instant(delay)}: due {instant(deadline)}"
+        case TimerCancel(timer=timer, retained=retained):
+            return f"cancel timer {timer}" + (", its argument still held" if retained else "")
+        case TimerFire(timer=timer, at=at):
+            return f"fire timer {timer} at {instant(at)}"
+        case TimersHeld(held=held, live=live):
+            return f"{held:,} timers held, {live:,} live"
+        case Enqueue(callback=callback):
+            return f"queue callback {callback}"
+        case Post(callback=callback):
+            return f"post callback {callback}"
+        case Run(callback=callback):
+            return f"run callback {callback}"
+        case Spawn(task=task):
+            return f"spawn task {task}"
+        case Step(task=task):
+            return f"step task {task}"
+        case Begin(task=task, operation=operation):
+            return f"task {task} enters {operation}"
+        case Await(task=task, reason=reason, key=key):
+            return f"task {task} awaits {_awaited(reason, key)}"
+        case End(task=task, operation=operation, outcome=outcome):
+            return f"task {task} leaves {operation}: {outcome}"
+        case Settle(reason=reason, key=key):
+            return f"settled: {_awaited(reason, key)}"
+        case CancelRequest(task=task):
+            return f"cancel task {task}"
+        case Done(task=task, outcome=outcome, value=value):
+            return f"task {task} ends: {outcome} {value}".rstrip()
+        case Joined(task=task, target=target, outcome=outcome, value=value):
+            return f"task {task} joined task {target}: {outcome} {value}".rstrip()
+        case Threads(threads=threads, tasks=tasks):
+            return f"{threads:,} threads, {tasks:,} tasks"
+        case Connect(echo=echo):
+            return "connect to be echoed" if echo else "connect"
+        case Send(data=data):
+            return f"send {_bytes(data)}"
+        case Receive(data=data):
+            return f"receive {_bytes(data)}" if data else "receive end of file"
+        case HalfClose():
+            return "half-close"
+        case Leave():
+            return "leave"
+        case Reset():
+            return "reset"
+        case Read(stream=stream, data=data):
+            return f"read {_bytes(data) if data else 'end of file'} of stream {stream}"
+        case Write(stream=stream, data=data):
+            return f"write {_bytes(data)} to stream {stream}"
+        case Shut(stream=stream):
+            return f"shut stream {stream}"
+        case Quiescent():
+            return "nothing left to do"
+        case _:
+            assert_never(event)
+
+
+class _Row(NamedTuple):
+    position: int
+    lane: Lane
+    words: str
+
+
+def _shown(rows: Sequence[_Row]) -> Iterable[_Row | int]:
+    """All rows, or the first and the last with the number of those between in their place."""
+    if len(rows) <= HEAD + TAIL:
+        yield from rows
+        return
+    yield from rows[:HEAD]
+    yield len(rows) - HEAD - TAIL
+    yield from rows[-TAIL:]
+
+
+def interleaving(events: Sequence[Event], refused: int, width: int) -> Table:
+    """The trace up to ``events[refused]``, which is marked, as a table at most ``width`` characters wide.
+
+    Where the columns would be narrower than :data:`NARROWEST`, one column names who acts instead.
+    """
+    rows = [_Row(place, lane(event), told(event)) for place, event in enumerate(events[: refused + 1])]
+    lanes = sorted({row.lane for row in rows} | {LOOP})
+    abreast = (width - len(f"{refused} ✗ ")) // len(lanes) >= NARROWEST + 3
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("", justify="right", style="dim", no_wrap=True)
+    for heading in [entry.label for entry in lanes] if abreast else ["", "event"]:
+        table.add_column(heading, overflow="fold", ratio=1 if abreast else None)
+    for row in _shown(rows):
+        if isinstance(row, int):
+            table.add_row("⋮", Text(f"{row:,} more", "dim"))
+            continue
+        refusal = row.position == refused
+        style = "bold red" if refusal else ""
+        number = Text(f"{row.position} ✗" if refusal else f"{row.position}  ", style)
+        words = Text(row.words, style)
+        if abreast:
+            table.add_row(number, *(words if entry == row.lane else "" for entry in lanes))
+        else:
+            table.add_row(number, Text(row.lane.label, style), words)
+    return table

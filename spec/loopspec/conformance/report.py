@@ -1,0 +1,315 @@
+"""What the command line shows: the table of verdicts, each broken clause with its run, and the same as JSON.
+
+The table is for the eye that looks for trouble: a row a clause, a column a loop, and in each cell a sign, a
+word and how often the clause's premise came true, so that it reads without colour and nothing that was
+never exercised looks like a pass. Below it each broken clause is told in the order in which one asks:
+what is demanded, what was allowed and what happened, by which run, and how to see it again.
+
+Everything here turns values into renderables or plain data. It prints nothing, so that a test can hold
+what is shown.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import platform
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+import loopspec
+from loopspec.clause import Clause, Level
+from loopspec.conformance.evidence import Evidence
+from loopspec.conformance.interleaving import interleaving, printable, told
+from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
+from loopspec.judge import Finding, Verdict, Violation
+from loopspec.trace import Event, encode
+
+JSON_FORMAT = 1
+"""The version of what :func:`as_json` makes. It grows when a reader of the old one would misread the new."""
+
+#: How a verdict looks: sign, word, style. The signs alone tell them apart, and so do the words.
+LOOKS: dict[Verdict, tuple[str, str, str]] = {
+    Verdict.PASS: ("✓", "pass", "green"),
+    Verdict.LOOSE: ("~", "loose", "yellow"),
+    Verdict.FAIL: ("✗", "FAIL", "bold red"),
+    Verdict.NOT_EXERCISED: ("·", "not exercised", "dim"),
+    Verdict.NOT_OBSERVED: ("–", "not observed", "dim"),
+}
+
+LEGEND = (
+    "pass 7: kept, and its premise came true 7 times. FAIL 2/7: a MUST, broken in 2 runs, its premise true 7 "
+    "times. loose 2/7: a SHOULD, likewise. not exercised: its premise never came true. not observed: this "
+    "loop cannot show the events it needs. The last two count as nothing, least of all as a pass."
+)
+
+_CELL = len("· not exercised")
+
+
+# --- the table ----------------------------------------------------------------------------------------
+
+
+def _cell(result: ClauseResult | None) -> Text:
+    if result is None:
+        return Text("")
+    sign, word, style = LOOKS[result.verdict]
+    count = f" {result.broken:,}/{result.exercised:,}" if result.broken else f" {result.exercised:,}"
+    return Text.assemble((f"{sign} {word}", style), count if result.exercised else "")
+
+
+def _table(loops: Sequence[LoopResult], clauses: Sequence[Clause]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("clause", overflow="fold")
+    for loop in loops:
+        table.add_column(Text(printable(loop.loop)), overflow="fold", min_width=_CELL)
+    following = [entry.area for entry in clauses[1:]] + [""]
+    for entry, next_area in zip(clauses, following, strict=True):
+        cells = (_cell(loop.clauses.get(entry.id)) for loop in loops)
+        table.add_row(entry.id, *cells, end_section=next_area != entry.area)
+    return table
+
+
+def verdicts(results: Results, clauses: Sequence[Clause], width: int) -> RenderableType:
+    """The table of verdicts, as several below each other where ``width`` does not hold all loops."""
+    judged = [entry for entry in clauses if any(entry.id in loop.clauses for loop in results.values())]
+    loops = list(results.values())
+    longest = max((len(entry.id) for entry in judged), default=0)
+    abreast = max(1, (width - longest) // (_CELL + 2))
+    tables = [_table(loops[start : start + abreast], judged) for start in range(0, len(loops), abreast)]
+    return Group(*(Padding(table, (1, 0)) for table in tables))
+
+
+def tallies(results: Results) -> RenderableType:
+    """A line a loop: how many clauses got each verdict, out of how many runs."""
+    table = Table.grid(padding=(0, 2))
+    for loop in results.values():
+        counts = Counter(entry.verdict for entry in loop.clauses.values())
+        row = [Text(f"{printable(loop.loop)} {printable(loop.version)}".strip(), "bold")]
+        for verdict, (_, word, style) in LOOKS.items():
+            row.append(Text(f"{counts[verdict]} {word}", style if counts[verdict] else "dim"))
+        table.add_row(*row, f"{loop.scenarios:,} runs" if loop.scenarios else "")
+    return table
+
+
+# --- what is broken -----------------------------------------------------------------------------------
+
+
+def broken(results: Results, clauses: Sequence[Clause]) -> Iterator[tuple[LoopResult, Clause, ClauseResult]]:
+    """Every broken clause, loop by loop, its MUSTs first."""
+    for loop in results.values():
+        for verdict in (Verdict.FAIL, Verdict.LOOSE):
+            for entry in clauses:
+                result = loop.clauses.get(entry.id)
+                if result is not None and result.verdict is verdict:
+                    yield loop, entry, result
+
+
+def replay_command(loop: str, clause: str, token: str) -> str:
+    """What to type to see that run again."""
+    return shlex.join(["loopspec", "check", loop, "--clause", clause, "--replay", token])
+
+
+def _facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(name, value if isinstance(value, Text) else Text(printable(value)))
+    return grid
+
+
+def _heading(loop: str, clause: Clause, verdict: Verdict) -> RenderableType:
+    sign, word, style = LOOKS[verdict]
+    title = Text.assemble((f"{sign} {word}", style), "  ", (printable(loop), "bold"), "  ", clause.citation)
+    return Rule(title, align="left", style="dim", characters="─")
+
+
+def _run(loop: str, clause: Clause, example: Counterexample, width: int) -> RenderableType:
+    rows: list[tuple[str, str | Text]] = [
+        ("allowed", example.violation.allowed),
+        ("observed", example.violation.observed),
+    ]
+    rows += [("scenario" if place == 0 else "", line) for place, line in enumerate(example.scenario)]
+    return Group(
+        _facts(rows),
+        Padding(interleaving(example.events, example.violation.position, width - 2), (1, 0)),
+        # Never wrapped: a command broken over two lines cannot be copied.
+        Text(
+            "$ " + printable(replay_command(loop, clause.id, example.token)), no_wrap=True, overflow="ignore"
+        ),
+    )
+
+
+def breach(loop: LoopResult, clause: Clause, result: ClauseResult, width: int) -> RenderableType:
+    """One broken clause of one loop, with the run that breaks it."""
+    level = f"{clause.level.value}, broken in {_counted(result.broken, 'run')}; its premise came true "
+    level += _counted(result.exercised, "time")
+    body: list[RenderableType] = [_facts([("demands", clause.sentence), ("level", level)])]
+    if result.counterexample is not None:
+        body.append(_run(loop.loop, clause, result.counterexample, width - 2))
+    return Group(_heading(loop.loop, clause, result.verdict), Padding(Group(*body), (0, 0, 1, 2)))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def heading(seed: int | None, examples: int | None) -> Text:
+    """What the run depends on, in a line: versions, seed, examples."""
+    parts = [f"loopspec {loopspec.__version__}"]
+    parts += [f"seed {seed}"] if seed is not None else []
+    parts += [f"{examples:,} examples a loop"] if examples is not None else []
+    parts += [f"Python {platform.python_version()}", f"{platform.system()} {platform.release()}"]
+    return Text(" · ".join(parts), "dim")
+
+
+# --- a recorded trace ---------------------------------------------------------------------------------
+
+
+def findings_as_result(loop: str, findings: Mapping[str, Finding]) -> LoopResult:
+    """One judged trace as a column of the table."""
+    clauses = {
+        id: ClauseResult(id, entry.verdict, entry.exercised, entry.broken) for id, entry in findings.items()
+    }
+    return LoopResult(loop, "", clauses=clauses)
+
+
+def violation(file: str, found: Violation, clause: Clause, verdict: Verdict) -> RenderableType:
+    """One refused event of a file: ``FILE:LINE`` first, as editors take it, then the event and the rule."""
+    sign, word, style = LOOKS[verdict]
+    line = found.position + 2  # lines count from 1, and the first is the header
+    return Group(
+        Text.assemble(
+            (printable(f"{file}:{line}"), "bold"), "  ", (f"{sign} {word}", style), "  ", clause.citation
+        ),
+        Padding(
+            _facts(
+                [
+                    ("event", f"{type(found.event).__name__}: {told(found.event)}"),
+                    ("allowed", found.allowed),
+                    ("observed", found.observed),
+                    ("demands", clause.sentence),
+                ]
+            ),
+            (0, 0, 1, 2),
+        ),
+    )
+
+
+# --- the register -------------------------------------------------------------------------------------
+
+
+def register_table(clauses: Sequence[Clause]) -> Table:
+    """The register: a row a clause."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("clause", no_wrap=True)
+    table.add_column("sentence", overflow="fold")
+    following = [entry.area for entry in clauses[1:]] + [""]
+    for entry, next_area in zip(clauses, following, strict=True):
+        style = "bold" if entry.level is Level.MUST else ""
+        traits = f"{entry.level.value} · {entry.kind.value} · {entry.profile.value} · {entry.digest}"
+        table.add_row(
+            Text.assemble((entry.id, style), "\n", (traits, "dim")),
+            Text(entry.sentence),
+            end_section=next_area != entry.area,
+        )
+    return table
+
+
+def explanation(clause: Clause, evidence: Evidence, version: str) -> RenderableType:
+    """Everything that is known of one clause, its rule as code included."""
+    traits = f"{clause.level.value} · {clause.kind.value} · {clause.profile.value}"
+    watched = ", ".join(sorted(event.__name__ for event in clause.watches)) or "no trace: a rule of the model"
+    rows: list[tuple[str, str | Text]] = [
+        ("sentence", Text(clause.sentence, "bold")),
+        ("binds", traits),
+        ("watches", watched),
+        ("source", clause.source),
+        ("cite as", f"loopspec {version}, {clause.citation}"),
+    ]
+    rows += _listed("tests", evidence.tests)
+    stories = [
+        f"{entry.name}: {entry.story}" + (f" ({entry.report})" if entry.report else "")
+        for entry in evidence.mutants
+    ]
+    rows += _listed("mutants", stories)
+    code = inspect.cleandoc("\n" + inspect.getsource(clause.rule))
+    place = f"{clause.rule.__module__}.{clause.rule.__qualname__}"
+    return Group(
+        Rule(Text(clause.id, "bold"), align="left", style="dim"),
+        Padding(_facts(rows), (0, 0, 1, 0)),
+        Text(place, "dim"),
+        Syntax(code, "python", theme="ansi_dark", background_color="default", word_wrap=True),
+    )
+
+
+def _listed(name: str, lines: Sequence[str]) -> list[tuple[str, str | Text]]:
+    if not lines:
+        return [(name, "none")]
+    return [(name if place == 0 else "", line) for place, line in enumerate(lines)]
+
+
+# --- for machines -------------------------------------------------------------------------------------
+
+
+def _events(events: Iterable[Event]) -> list[object]:
+    return [json.loads(encode(event)) for event in events]
+
+
+def _counterexample(loop: str, example: Counterexample) -> dict[str, object]:
+    found = example.violation
+    return {
+        "position": found.position,
+        "allowed": found.allowed,
+        "observed": found.observed,
+        "token": example.token,
+        "replay": replay_command(loop, found.clause, example.token),
+        "scenario": list(example.scenario),
+        "trace": _events(example.events),
+    }
+
+
+def _result(loop: str, entry: ClauseResult) -> dict[str, object]:
+    example = entry.counterexample
+    return {
+        "verdict": entry.verdict.value,
+        "exercised": entry.exercised,
+        "broken": entry.broken,
+        "counterexample": None if example is None else _counterexample(loop, example),
+    }
+
+
+def as_json(
+    results: Results, clauses: Sequence[Clause], *, seed: int | None, examples: int | None
+) -> dict[str, object]:
+    """All of a campaign, as JSON takes it. A trace is a list of what its lines of NDJSON hold."""
+    return {
+        "loopspec-results": JSON_FORMAT,
+        "loopspec": loopspec.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "seed": seed,
+        "examples": examples,
+        "clauses": {
+            entry.id: {"digest": entry.digest, "level": entry.level.value, "sentence": entry.sentence}
+            for entry in clauses
+        },
+        "loops": {
+            name: {
+                "version": loop.version,
+                "scenarios": loop.scenarios,
+                "trouble": loop.trouble,
+                "clauses": {id: _result(loop.loop, entry) for id, entry in loop.clauses.items()},
+            }
+            for name, loop in results.items()
+        },
+    }

@@ -1,0 +1,94 @@
+"""The suite is evidence, and is checked as such before a single test runs.
+
+Every citation of a clause must name a clause as it now stands; every clause must have a test, a mutant
+and, where it says that something exists, a witness. While that is not so there is no point in running
+anything, so the run stops with a line for each thing to mend. Which test stands behind which clause is
+known only once everything is collected: a run of a part of the suite is therefore held to its citations alone.
+
+``--full`` adds the tests marked ``full``, which take long; ``--write-evidence`` writes what has been gathered
+into the package, for ``loopspec explain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopspec.clause import register
+from loopspec.conformance.evidence import FILE, Citation, dump, gaps, gather, misquotes
+from tests.mutants.table import MUTANTS
+
+EVIDENCE_FILE = Path(__file__).parent.parent / "spec" / "loopspec" / FILE
+
+CITATIONS = pytest.StashKey[tuple[Citation, ...]]()
+WHOLE = pytest.StashKey[bool]()
+
+#: Options of pytest that leave a part of the suite out, at collection or after it.
+NARROWING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the tests marked full, too")
+    parser.addoption("--write-evidence", action="store_true", help=f"write {FILE} from what is collected")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "clause(id, digest, *, witness=False): the clause that this test is evidence for"
+    )
+    config.addinivalue_line("markers", "full: takes long, and runs only with --full")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    if config.getoption("--full"):
+        return "full: the whole gate"
+    return "full: off; the tests marked full are deselected, and `make test` runs them"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    citations = tuple(cited for item in items for cited in _citations(item))
+    config.stash[CITATIONS] = citations
+    config.stash[WHOLE] = _is_whole(config)
+    _stop_on(misquotes(register(), citations))
+    if config.stash[WHOLE] and not config.getoption("--write-evidence"):
+        _stop_on(gaps(register(), citations, MUTANTS))
+    if config.getoption("--write-evidence"):
+        if not config.stash[WHOLE]:
+            raise pytest.UsageError("--write-evidence wants the whole suite: leave the selection out")
+        EVIDENCE_FILE.write_text(dump(gather(citations, MUTANTS)), encoding="utf-8")
+    if not config.getoption("--full"):
+        _leave_out_full(config, items)
+    yield
+
+
+def _citations(item: pytest.Item) -> Iterator[Citation]:
+    """What ``item`` cites, under its name without parameters: evidence is a test, not a case of it."""
+    test = item.nodeid.partition("[")[0]
+    for mark in item.iter_markers("clause"):
+        match mark.args, mark.kwargs:
+            case (str(id), str(digest)), {**rest} if rest.keys() <= {"witness"}:
+                yield Citation(test, id, digest, rest.get("witness") is True)
+            case _:
+                raise pytest.UsageError(f'{test}: a citation is clause("ID", "digest"), not {mark}')
+
+
+def _is_whole(config: pytest.Config) -> bool:
+    """Whether this run collects all there is."""
+    roots = {config.rootpath, config.rootpath / "tests"}
+    paths = {Path(config.invocation_params.dir, arg).resolve() for arg in config.args}
+    return bool(paths & roots) and not any(config.getoption(name, None) for name in NARROWING)
+
+
+def _stop_on(complaints: Iterator[str]) -> None:
+    lines = list(complaints)
+    if lines:
+        raise pytest.UsageError("\n".join(lines))
+
+
+def _leave_out_full(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("full")]
