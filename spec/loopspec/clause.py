@@ -10,7 +10,8 @@ sentence: ``TIMER.FIRE.NEVER_EARLY@1f00c2d4``. A test that pins a digest goes st
 sentence that it was written against changes.
 
 A rule is one of two things. A *monitor* (see :mod:`loopspec.judge`) reads traces and says whether a run
-kept the clause; it is registered with ``watches``, the events it reads. A *model rule* is a function of
+kept the clause; it is registered with ``watches``, the events it cannot do without, and ``also``, the
+events it reads where the loop shows them. A *model rule* is a function of
 the kernel model or a theorem about it, and reads no trace. The register does not care which.
 """
 
@@ -23,7 +24,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
+
+Slice: TypeAlias = str | Callable[..., Iterable[object]] | None
+"""Which slices of a trace an event belongs to: the one that an attribute of it names, the whole trace
+(None), every slice that is open (``"*"``), or those that a function of the event gives."""
 
 RuleT = TypeVar("RuleT", bound=Callable[..., object])
 
@@ -69,8 +74,9 @@ class ClauseError(ValueError):
 class Clause:
     """One entry of the register.
 
-    ``watches`` maps the event types that the rule reads to the attribute that names the slice of the
-    trace the event belongs to (see :mod:`loopspec.judge`); it is empty for a rule that reads no trace.
+    ``watches`` maps the event types that the rule cannot do without to the :data:`Slice` of the trace that
+    the event belongs to, and ``also`` those that it reads where they are shown; both are empty for a rule
+    that reads no trace.
     """
 
     id: str
@@ -80,7 +86,8 @@ class Clause:
     sentence: str
     source: str
     rule: Callable[..., object]
-    watches: Mapping[type, str | None] = field(default_factory=dict, compare=False)
+    watches: Mapping[type, Slice] = field(default_factory=dict, compare=False)
+    also: Mapping[type, Slice] = field(default_factory=dict, compare=False)
 
     @property
     def digest(self) -> str:
@@ -110,7 +117,8 @@ def clause(
     profile: Profile,
     *,
     source: str,
-    watches: Mapping[type, str | None] | None = None,
+    watches: Mapping[type, Slice] | None = None,
+    also: Mapping[type, Slice] | None = None,
 ) -> Callable[[RuleT], RuleT]:
     """Register the decorated function or class as the rule of clause ``id``; its docstring is the sentence.
 
@@ -126,7 +134,7 @@ def clause(
         sentence = " ".join(inspect.cleandoc(rule.__doc__ or "").split())
         if not sentence:
             raise ClauseError(f"clause {id} has no sentence: give its rule {rule.__qualname__} a docstring")
-        _REGISTER[id] = Clause(id, level, kind, profile, sentence, source, rule, watches or {})
+        _REGISTER[id] = Clause(id, level, kind, profile, sentence, source, rule, watches or {}, also or {})
         return rule
 
     return register

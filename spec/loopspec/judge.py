@@ -7,7 +7,8 @@ the same rule runs over a live stream, over a file of a million events, and insi
 Most clauses speak of one timer, one task, one registration. Such a rule is written for *one*, and the judge
 slices the trace: ``watches`` of the clause maps each type of event to the attribute that names the slice
 it belongs to, and each slice has a monitor of its own. A slice named None is the whole trace; an attribute
-of ``"*"`` sends the event to every slice that is open. A monitor that answers None has seen all
+of ``"*"`` sends the event to every slice that is open; and where an event names many, as the return of a
+wait does, a function of the event gives them. A monitor that answers None has seen all
 that it will ever need, and is dropped: the judge holds what is alive and no more. Rules stay small
 enough to be proved that way, and their cost does not grow with the length of the trace.
 
@@ -19,12 +20,13 @@ its verdict says so. After a violation the judge goes on, from the state that th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeAlias
 
-from loopspec.clause import Clause, Level
-from loopspec.trace import Event
+from loopspec.clause import Clause, Level, Slice
+from loopspec.trace import EVENTS, Event
 
 EVERY = "*"
 """As the slice of an event in ``watches``: the event concerns every slice that is open."""
@@ -96,23 +98,65 @@ class Finding:
         return Verdict.PASS if self.exercised else Verdict.NOT_EXERCISED
 
 
-_WHOLE: object = None
-
-
-@dataclass
 class _Slices:
-    """The open slices of one clause."""
+    """The open slices of one clause, and the readers that feed them."""
 
-    finding: Finding
-    start: Callable[[], Monitor]
-    open: dict[object, Monitor] = field(default_factory=dict)
+    __slots__ = ("finding", "judge", "open", "start")
+
+    def __init__(self, judge: Judge, finding: Finding, start: Callable[[], Monitor]) -> None:
+        self.judge = judge
+        self.finding = finding
+        self.start = start
+        self.open: dict[object, Monitor] = {}
+
+    def reader(self, slice: Slice) -> Callable[[Event], None]:
+        """What to call with each event whose slices are told by ``slice``.
+
+        A closure for each of the four ways: this is the judge's inner loop, and it asks nothing twice.
+        """
+        advance = self.advance
+        if slice is None:
+            return lambda event: advance(None, event)
+        if slice == EVERY:
+            return self._advance_every
+        if isinstance(slice, str):
+            key_of = attrgetter(slice)
+            return lambda event: advance(key_of(event), event)
+        keys_of = slice
+
+        def advance_many(event: Event) -> None:
+            for key in keys_of(event):
+                advance(key, event)
+
+        return advance_many
+
+    def _advance_every(self, event: Event) -> None:
+        for key in tuple(self.open):
+            self.advance(key, event)
+
+    def advance(self, key: object, event: Event) -> None:
+        """Feed ``event`` to the slice ``key``, which it opens if it is not open."""
+        before = self.open.get(key)
+        progress = (self.start() if before is None else before).after(event)
+        if isinstance(progress, Kept):
+            self.finding.exercised += 1
+            progress = progress.next
+        elif isinstance(progress, Broken):
+            self.judge.record(self.finding, event, progress)
+            progress = progress.next
+        if progress is before:
+            return
+        if progress is None:
+            del self.open[key]
+        else:
+            self.open[key] = progress
 
 
 class Judge:
     """Reads events one by one with :meth:`after`; :attr:`findings` is at every moment what has been seen.
 
     ``clauses`` that read no trace are passed over. ``shows`` names the types of events that the run's loop
-    can show; a clause that watches another is *not observed*. To judge many runs under one set of
+    can show; a clause that cannot do without another is *not observed*. To judge many runs under one set of
     findings, call :meth:`restart` between them.
     """
 
@@ -120,16 +164,16 @@ class Judge:
         self.position = 0
         self.violations: list[Violation] = []
         self._slices: list[_Slices] = []
-        self._readers: dict[type, list[tuple[_Slices, str | None]]] = {}
+        self._readers: dict[type, list[Callable[[Event], None]]] = {cls: [] for cls in EVENTS.values()}
         for entry in clauses:
             if not entry.watches:
                 continue
             observable = all(cls.__name__ in shows for cls in entry.watches)
-            slices = _Slices(Finding(entry, observable), entry.rule)  # type: ignore[arg-type]
+            slices = _Slices(self, Finding(entry, observable), entry.rule)  # type: ignore[arg-type]
             self._slices.append(slices)
             if observable:
-                for cls, attribute in entry.watches.items():
-                    self._readers.setdefault(cls, []).append((slices, attribute))
+                for cls, slice in {**entry.watches, **entry.also}.items():
+                    self._readers[cls].append(slices.reader(slice))
 
     @property
     def findings(self) -> dict[str, Finding]:
@@ -145,32 +189,12 @@ class Judge:
 
     def after(self, event: Event) -> None:
         """Read one event."""
-        for slices, attribute in self._readers.get(type(event), ()):
-            if attribute == EVERY:
-                for key in tuple(slices.open):
-                    self._advance(slices, key, event)
-            else:
-                self._advance(slices, _WHOLE if attribute is None else getattr(event, attribute), event)
+        for read in self._readers[type(event)]:
+            read(event)
         self.position += 1
 
-    def _advance(self, slices: _Slices, key: object, event: Event) -> None:
-        open_slices = slices.open
-        monitor = open_slices.get(key)
-        if monitor is None:
-            monitor = slices.start()
-        progress = monitor.after(event)
-        if isinstance(progress, Kept):
-            slices.finding.exercised += 1
-            progress = progress.next
-        elif isinstance(progress, Broken):
-            self._record(slices.finding, event, progress)
-            progress = progress.next
-        if progress is None:
-            open_slices.pop(key, None)
-        else:
-            open_slices[key] = progress
-
-    def _record(self, finding: Finding, event: Event, broken: Broken) -> None:
+    def record(self, finding: Finding, event: Event, broken: Broken) -> None:
+        """Enter a violation at ``event``, the one that is being read."""
         violation = Violation(finding.clause.id, self.position, event, broken.allowed, broken.observed)
         self.violations.append(violation)
         finding.exercised += 1
