@@ -49,6 +49,9 @@ LOOP_THREAD: Final = "loop"
 class State(Enum):
     """Where a call is in its life; a call that has ended is in one of the last four for ever."""
 
+    # Members are equal when they are identical; Enum's own hash is slow, and rules look states up.
+    __hash__ = object.__hash__
+
     NEW = "not called"
     RUNNING = "inside, never suspended"
     SUSPENDED = "inside, suspended"
@@ -61,6 +64,8 @@ class State(Enum):
 
 class Move(Enum):
     """What happens to a call; ``REST`` is the end of the world, after which nothing happens any more."""
+
+    __hash__ = object.__hash__
 
     CALL = "is called"
     SUSPEND = "its thread is suspended"
@@ -321,8 +326,8 @@ class _Life:
         if to is self.state:
             return self
         if isinstance(event, Call):
-            return type(self)(to, event.thread, event.name)
-        next = None if to in self.ends else replace(self, state=to)
+            return _in_state(type(self), to, event.thread, event.name)
+        next = None if to in self.ends else _in_state(type(self), to, self.thread, self.name)
         return Kept(next) if to in self.shows else next
 
     def _refused(self, refusal: Refusal, event: Event) -> Progress:
@@ -333,6 +338,18 @@ class _Life:
             return next
         allowed, observed = refusal.value
         return Broken(allowed, f"{self.name}: {observed}" if self.name else observed, next)
+
+
+_LIVES: dict[tuple[type[_Life], State, str, str], _Life] = {}
+
+
+def _in_state(rule: type[_Life], state: State, thread: str, name: str) -> _Life:
+    """The life of a call that goes well. There are few such values and long traces: each is made once."""
+    key = (rule, state, thread, name)
+    life = _LIVES.get(key)
+    if life is None:
+        life = _LIVES[key] = rule(state, thread, name)
+    return life
 
 
 @clause(
