@@ -3,7 +3,7 @@
 Every citation of a clause must name a clause as it now stands; every clause must have a test, a mutant
 and, where it says that something exists, a witness. While that is not so there is no point in running
 anything, so the run stops with a line for each thing to mend. Which test stands behind which clause is
-known only once everything is collected: a run of a part of the suite is therefore held to its citations alone.
+known only once everything is collected, so a run of a part of the suite is held to its citations alone.
 
 ``--full`` adds the tests marked ``full``, which take long; ``--write-evidence`` writes what has been gathered
 into the package, for ``loopspec explain``.

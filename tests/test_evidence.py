@@ -85,10 +85,10 @@ def test_evidence_survives_its_file() -> None:
 
 def test_the_packaged_evidence_is_that_of_this_suite(request: pytest.FixtureRequest) -> None:
     """Run `make evidence` if this fails. Of a part of the suite, each citation is looked for."""
-    stash = request.config.stash
-    gathered = gather(stash[CITATIONS], MUTANTS)
+    citations = request.config.stash[CITATIONS]
+    gathered = gather(citations, MUTANTS)
     on_file = packaged()
-    if stash[WHOLE]:
+    if request.config.stash[WHOLE]:
         assert gathered == on_file
     for id, entry in gathered.items():
         assert set(entry.tests) <= set(on_file[id].tests)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -34,8 +34,8 @@ import loopspec
 from loopspec.clause import Clause, ClauseError, select
 from loopspec.conformance import evidence, report
 from loopspec.conformance.result import INTERRUPTED, Progress, Results, UsageError
-from loopspec.judge import Judge, Verdict
-from loopspec.trace import TraceError, read
+from loopspec.judge import Judge, Verdict, Violation
+from loopspec.trace import Event, TraceError, read
 
 KEPT, BROKEN, BAD_USAGE, STOPPED = 0, 1, 2, 130
 
@@ -63,13 +63,13 @@ def _complain(line: str, file: IO[str] | None = None) -> None:
 
 
 @contextmanager
-def _one_line(help_for: str) -> Iterator[None]:
+def _one_line() -> Iterator[None]:
     """Whatever is wrong with the request inside becomes one line, and an interrupt its own exit status."""
     try:
         yield
     except click.UsageError as error:
-        message = error.format_message().rstrip(".")
-        raise Refused(f"{message}: `{help_for} --help` tells what there is") from None
+        command = "loopspec" if error.ctx is None else error.ctx.command_path
+        raise Refused(f"{error.format_message().rstrip('.?')}; see `{command} --help`") from None
     except (ClauseError, UsageError, TraceError) as error:
         raise Refused(str(error)) from None
     except KeyboardInterrupt:
@@ -82,12 +82,12 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the options that stand before the command."""
-        with _one_line(ctx.command_path):
+        with _one_line():
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Read the rest, and run the command."""
-        with _one_line(f"{ctx.command_path} {ctx.invoked_subcommand or ''}".strip()):
+        with _one_line():
             return super().invoke(ctx)
 
 
@@ -155,7 +155,7 @@ def check(
         seed = secrets.randbelow(SEEDS) if seed is None else seed
         examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
     out = Console()
-    out.print(report.heading(seed, examples))
+    out.print(report.heading(seed, examples), soft_wrap=True)
     if seed is None or examples is None:
         results = campaign.replay(names, token, clauses)
     else:
@@ -184,15 +184,13 @@ def _show(out: Console, results: Results, clauses: tuple[Clause, ...]) -> None:
     out.print(report.verdicts(results, clauses, out.width))
     out.print(report.LEGEND, style="dim", highlight=False)
     out.print()
-    for breach in report.broken(results, clauses):
-        out.print(report.breach(*breach, out.width), soft_wrap=False, highlight=False)
+    for loop, entry, result in report.broken(results, clauses):
+        out.print(report.breach(loop, entry, result, out.width))
+        out.print(report.replay_line(loop, result), soft_wrap=True)
     out.print(report.tallies(results))
-    for name, loop in results.items():
+    for loop in results.values():
         if loop.trouble is not None:
-            _complain(
-                f"{name}: {loop.trouble}"
-                + ("; what is shown is what was known by then" if loop.scenarios else "")
-            )
+            _complain(f"{loop.loop}: {loop.trouble}")
 
 
 def _status(results: Results) -> int:
@@ -238,41 +236,54 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
 
 
 @main.command()
-@click.argument("file", type=click.File(encoding="utf-8", errors="surrogateescape"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
 )
-def judge(file: IO[str], selectors: tuple[str, ...]) -> None:
+def judge(file: str, selectors: tuple[str, ...]) -> None:
     """Judge a recorded trace: an NDJSON file, or - for standard input.
 
     Shows a verdict for each clause and the refused events, by line. A line that cannot be read ends the
     trace there: what was judged up to it is shown, and the exit status is 2.
     """
     clauses = _clauses(selectors)
-    try:
-        header, events = read(file)
-    except TraceError as error:
-        raise Refused(f"{file.name}: {error}") from None
-    bench = Judge(clauses, header.shows)
-    trouble: TraceError | None = None
+    # What is no UTF-8 is let through here, for the reader of traces to refuse by its line.
+    with click.open_file(file, encoding="utf-8", errors="surrogateescape") as stream:
+        try:
+            header, events = read(stream)
+        except TraceError as error:
+            raise Refused(f"{file}: {error}") from None
+        bench = Judge(clauses, header.shows)
+        trouble = _judged(bench, events)
+    results = {header.loop: report.findings_as_result(header.loop, bench.findings)}
+    out = Console()
+    out.print(report.verdicts(results, clauses, out.width))
+    _show_violations(out, file, bench.violations, {entry.id: entry for entry in clauses})
+    out.print(report.tallies(results))
+    if trouble is not None:
+        raise Refused(f"{file}: {trouble}; what is shown is what was judged up to there")
+    raise click.exceptions.Exit(_status(results))
+
+
+def _judged(bench: Judge, events: Iterable[Event]) -> TraceError | None:
+    """Have ``events`` judged as far as they can be read; what ended them early, if anything did."""
     try:
         for event in events:
             bench.after(event)
     except TraceError as error:
-        trouble = error
-    results = {header.loop: report.findings_as_result(header.loop, bench.findings)}
-    out = Console()
-    out.print(report.verdicts(results, clauses, out.width))
-    by_id = {entry.id: entry for entry in clauses}
-    for found in bench.violations[:VIOLATIONS_SHOWN]:
-        verdict = bench.findings[found.clause].verdict
-        out.print(report.violation(file.name, found, by_id[found.clause], verdict), highlight=False)
-    if len(bench.violations) > VIOLATIONS_SHOWN:
-        out.print(f"and {len(bench.violations) - VIOLATIONS_SHOWN:,} more violations", highlight=False)
-    out.print(report.tallies(results))
-    if trouble is not None:
-        raise Refused(f"{file.name}: {trouble}; what is shown is what was judged up to there")
-    raise click.exceptions.Exit(_status(results))
+        return error
+    return None
+
+
+def _show_violations(
+    out: Console, file: str, violations: Sequence[Violation], clauses: Mapping[str, Clause]
+) -> None:
+    for found in violations[:VIOLATIONS_SHOWN]:
+        entry = clauses[found.clause]
+        out.print(report.place(file, found, entry), soft_wrap=True)
+        out.print(report.violation(found, entry))
+    if len(violations) > VIOLATIONS_SHOWN:
+        out.print(f"and {len(violations) - VIOLATIONS_SHOWN:,} more violations\n", highlight=False)
 
 
 # --- the register -------------------------------------------------------------------------------------
@@ -295,8 +306,7 @@ def explain(id: str) -> None:
     name, _, digest = id.partition("@")
     named = select([name])
     if named[0].id != name:
-        choices = f"{named[0].id}" + (f" and {len(named) - 1} more" if len(named) > 1 else "")
-        raise UsageError(f"{name} is not one clause but a prefix: `loopspec clauses {name}` lists {choices}")
+        raise UsageError(f"{name} is a prefix, not a clause: explain takes one id, such as {named[0].id}")
     (entry,) = named
     found = evidence.packaged().get(name, evidence.Evidence())
     Console().print(report.explanation(entry, found, loopspec.__version__))

@@ -54,6 +54,7 @@ from loopspec.trace import (
     Shut,
     Spawn,
     Step,
+    StopReading,
     Suspend,
     Threads,
     TimerArm,
@@ -71,7 +72,7 @@ LOOP_THREAD = "loop"
 HEAD, TAIL = 8, 40
 """A trace with more rows than both is shown without its middle: how it began, and what led to the refusal."""
 
-NARROWEST = 15
+NARROWEST = 13
 """A column with fewer characters breaks words more often than it shows them: see :func:`interleaving`."""
 
 BYTES_SHOWN = 12
@@ -102,6 +103,7 @@ def lane(event: Event) -> Lane:
             | Send(stream=stream)
             | Receive(stream=stream)
             | HalfClose(stream=stream)
+            | StopReading(stream=stream)
             | Leave(stream=stream)
             | Reset(stream=stream)
         ):
@@ -124,11 +126,14 @@ def printable(text: str) -> str:
 
 
 def instant(nanoseconds: int) -> str:
-    """``nanoseconds`` exactly, in the largest unit that needs no fraction."""
+    """``nanoseconds`` exactly, in the largest unit that needs no more than three decimals."""
+    if nanoseconds < 0:
+        return "-" + instant(-nanoseconds)
     for size, unit in ((10**9, "s"), (10**6, "ms"), (10**3, "µs")):
-        if nanoseconds and nanoseconds % size == 0:
-            return f"{nanoseconds // size:,} {unit}"
-    return f"{nanoseconds:,} ns" if nanoseconds else "0"
+        whole, rest = divmod(nanoseconds, size)
+        if whole and rest % (size // 1000) == 0:
+            return f"{whole:,}.{rest * 1000 // size:03d}".rstrip("0").rstrip(".") + f" {unit}"
+    return f"{nanoseconds} ns" if nanoseconds else "0"
 
 
 _MASKS = {
@@ -174,10 +179,12 @@ def told(event: Event) -> str:
 
 def _told(event: Event) -> str:
     match event:
-        case Call(call=call, name=name):
-            return f"call {call}: {name}"
-        case Return(call=call, delivered=delivered):
-            return f"call {call} returns" + (", its result with it" if delivered else ", no result yet")
+        case Call(call=call, name=name, on=on, nonblocking=nonblocking):
+            mode = " nonblocking" if nonblocking else ""
+            return f"call {call}: {name}" + (f" on a{mode} {on}" if on is not None else "")
+        case Return(call=call, delivered=delivered, error=error):
+            result = "its result with it" if delivered else "no result yet"
+            return f"call {call} returns, {error or result}"
         case Deliver(call=call):
             return f"result of call {call}"
         case Suspend():
@@ -245,6 +252,8 @@ def _told(event: Event) -> str:
             return f"receive {_bytes(data)}" if data else "receive end of file"
         case HalfClose():
             return "half-close"
+        case StopReading():
+            return "stop reading"
         case Leave():
             return "leave"
         case Reset():
@@ -259,6 +268,10 @@ def _told(event: Event) -> str:
             return "nothing left to do"
         case _:
             assert_never(event)
+
+
+_GUTTER = 3
+"""What the table puts between two columns."""
 
 
 class _Row(NamedTuple):
@@ -284,11 +297,11 @@ def interleaving(events: Sequence[Event], refused: int, width: int) -> Table:
     """
     rows = [_Row(place, lane(event), told(event)) for place, event in enumerate(events[: refused + 1])]
     lanes = sorted({row.lane for row in rows} | {LOOP})
-    abreast = (width - len(f"{refused} ✗ ")) // len(lanes) >= NARROWEST + 3
+    abreast = (width - len(f"{refused} ✗")) // len(lanes) >= NARROWEST + _GUTTER
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", justify="right", style="dim", no_wrap=True)
-    for heading in [entry.label for entry in lanes] if abreast else ["", "event"]:
-        table.add_column(heading, overflow="fold", ratio=1 if abreast else None)
+    for heading in [entry.label for entry in lanes] if abreast else ["who", "event"]:
+        table.add_column(heading, overflow="fold")
     for row in _shown(rows):
         if isinstance(row, int):
             table.add_row("⋮", Text(f"{row:,} more", "dim"))

@@ -47,9 +47,9 @@ LOOKS: dict[Verdict, tuple[str, str, str]] = {
 }
 
 LEGEND = (
-    "pass 7: kept, and its premise came true 7 times. FAIL 2/7: a MUST, broken in 2 runs, its premise true 7 "
-    "times. loose 2/7: a SHOULD, likewise. not exercised: its premise never came true. not observed: this "
-    "loop cannot show the events it needs. The last two count as nothing, least of all as a pass."
+    "pass 7: the premise came true 7 times, and the clause held. FAIL 3/70, a MUST, and loose 3/70, a "
+    "SHOULD: broken in 3 runs, its premise came true 70 times. not exercised: it never came true. not "
+    "observed: this loop cannot show it. Neither of these two is a pass."
 )
 
 _CELL = len("· not exercised")
@@ -90,14 +90,19 @@ def verdicts(results: Results, clauses: Sequence[Clause], width: int) -> Rendera
 
 def tallies(results: Results) -> RenderableType:
     """A line a loop: how many clauses got each verdict, out of how many runs."""
-    table = Table.grid(padding=(0, 2))
-    for loop in results.values():
-        counts = Counter(entry.verdict for entry in loop.clauses.values())
-        row = [Text(f"{printable(loop.loop)} {printable(loop.version)}".strip(), "bold")]
-        for verdict, (_, word, style) in LOOKS.items():
-            row.append(Text(f"{counts[verdict]} {word}", style if counts[verdict] else "dim"))
-        table.add_row(*row, f"{loop.scenarios:,} runs" if loop.scenarios else "")
-    return table
+    return Group(*(_tally(loop) for loop in results.values()))
+
+
+def _tally(loop: LoopResult) -> Text:
+    counts = Counter(entry.verdict for entry in loop.clauses.values())
+    line = Text.assemble((f"{printable(loop.loop)} {printable(loop.version)}".strip(), "bold"), ": ")
+    shares = [
+        Text(f"{counts[verdict]} {word}", style)
+        for verdict, (_, word, style) in LOOKS.items()
+        if counts[verdict]
+    ]
+    line.append_text(Text(", ").join(shares or [Text("nothing judged")]))
+    return line.append(f"; {_counted(loop.scenarios, 'run')}" if loop.scenarios else "")
 
 
 # --- what is broken -----------------------------------------------------------------------------------
@@ -133,30 +138,32 @@ def _heading(loop: str, clause: Clause, verdict: Verdict) -> RenderableType:
     return Rule(title, align="left", style="dim", characters="─")
 
 
-def _run(loop: str, clause: Clause, example: Counterexample, width: int) -> RenderableType:
+def _run(example: Counterexample, width: int) -> RenderableType:
     rows: list[tuple[str, str | Text]] = [
         ("allowed", example.violation.allowed),
         ("observed", example.violation.observed),
     ]
-    rows += [("scenario" if place == 0 else "", line) for place, line in enumerate(example.scenario)]
-    return Group(
-        _facts(rows),
-        Padding(interleaving(example.events, example.violation.position, width - 2), (1, 0)),
-        # Never wrapped: a command broken over two lines cannot be copied.
-        Text(
-            "$ " + printable(replay_command(loop, clause.id, example.token)), no_wrap=True, overflow="ignore"
-        ),
-    )
+    rows += _listed("scenario", example.scenario)
+    table = interleaving(example.events, example.violation.position, width)
+    return Group(_facts(rows), Padding(table, (1, 0)))
 
 
 def breach(loop: LoopResult, clause: Clause, result: ClauseResult, width: int) -> RenderableType:
-    """One broken clause of one loop, with the run that breaks it."""
+    """One broken clause of one loop, with the run that breaks it; :func:`replay_line` belongs below."""
     level = f"{clause.level.value}, broken in {_counted(result.broken, 'run')}; its premise came true "
     level += _counted(result.exercised, "time")
     body: list[RenderableType] = [_facts([("demands", clause.sentence), ("level", level)])]
     if result.counterexample is not None:
-        body.append(_run(loop.loop, clause, result.counterexample, width - 2))
-    return Group(_heading(loop.loop, clause, result.verdict), Padding(Group(*body), (0, 0, 1, 2)))
+        body.append(_run(result.counterexample, width - 2))
+    return Group(_heading(loop.loop, clause, result.verdict), Padding(Group(*body), (0, 0, 0, 2)))
+
+
+def replay_line(loop: LoopResult, result: ClauseResult) -> Text:
+    """What to type to see that run again; to be printed unwrapped, or it could not be copied."""
+    example = result.counterexample
+    if example is None:
+        return Text("")
+    return Text(f"  $ {printable(replay_command(loop.loop, result.clause, example.token))}\n")
 
 
 def _counted(number: int, noun: str) -> str:
@@ -183,26 +190,26 @@ def findings_as_result(loop: str, findings: Mapping[str, Finding]) -> LoopResult
     return LoopResult(loop, "", clauses=clauses)
 
 
-def violation(file: str, found: Violation, clause: Clause, verdict: Verdict) -> RenderableType:
-    """One refused event of a file: ``FILE:LINE`` first, as editors take it, then the event and the rule."""
-    sign, word, style = LOOKS[verdict]
+def place(file: str, found: Violation, clause: Clause) -> Text:
+    """Where the refused event stands, as ``FILE:LINE``, which editors take; to be printed unwrapped."""
+    sign, word, style = LOOKS[Verdict.FAIL if clause.level is Level.MUST else Verdict.LOOSE]
     line = found.position + 2  # lines count from 1, and the first is the header
-    return Group(
-        Text.assemble(
-            (printable(f"{file}:{line}"), "bold"), "  ", (f"{sign} {word}", style), "  ", clause.citation
-        ),
-        Padding(
-            _facts(
-                [
-                    ("event", f"{type(found.event).__name__}: {told(found.event)}"),
-                    ("allowed", found.allowed),
-                    ("observed", found.observed),
-                    ("demands", clause.sentence),
-                ]
-            ),
-            (0, 0, 1, 2),
-        ),
+    return Text.assemble(
+        (printable(f"{file}:{line}"), "bold"), "  ", (f"{sign} {word}", style), "  ", clause.citation
     )
+
+
+def violation(found: Violation, clause: Clause) -> RenderableType:
+    """One refused event: itself, what was allowed, what was seen instead, and what the clause demands."""
+    facts = _facts(
+        [
+            ("event", f"{type(found.event).__name__}: {told(found.event)}"),
+            ("allowed", found.allowed),
+            ("observed", found.observed),
+            ("demands", clause.sentence),
+        ]
+    )
+    return Padding(facts, (0, 0, 1, 2))
 
 
 # --- the register -------------------------------------------------------------------------------------
