@@ -286,6 +286,17 @@ def _show_violations(
         out.print(f"and {len(violations) - VIOLATIONS_SHOWN:,} more violations\n", highlight=False)
 
 
+# --- calls --------------------------------------------------------------------------------------------
+
+
+@main.command()
+def calls() -> None:
+    """Which real calls block, and which are synchronous: measured by the kernel's own account."""
+    from loopspec.conformance import calls as survey
+
+    raise click.exceptions.Exit(survey.main(Console()))
+
+
 # --- the register -------------------------------------------------------------------------------------
 
 

@@ -235,12 +235,12 @@ def register_table(clauses: Sequence[Clause]) -> Table:
 def explanation(clause: Clause, evidence: Evidence, version: str) -> RenderableType:
     """Everything that is known of one clause, its rule as code included."""
     traits = f"{clause.level.value} · {clause.kind.value} · {clause.profile.value}"
-    watched = ", ".join(sorted(event.__name__ for event in clause.watches)) or "no trace: a rule of the model"
     rows: list[tuple[str, str | Text]] = [
         ("sentence", Text(clause.sentence, "bold")),
         ("binds", traits),
-        ("watches", watched),
-        ("source", clause.source),
+        ("watches", _named(clause.watches) or "no trace: a rule of the model"),
+        *([("also", f"{_named(clause.also)}, where the loop shows it")] if clause.also else []),
+        ("source", clause.source or "this specification"),
         ("cite as", f"loopspec {version}, {clause.citation}"),
     ]
     rows += _listed("tests", evidence.tests)
@@ -257,6 +257,10 @@ def explanation(clause: Clause, evidence: Evidence, version: str) -> RenderableT
         Text(place, "dim"),
         Syntax(code, "python", theme="ansi_dark", background_color="default", word_wrap=True),
     )
+
+
+def _named(events: Iterable[type]) -> str:
+    return ", ".join(sorted(event.__name__ for event in events))
 
 
 def _listed(name: str, lines: Sequence[str]) -> list[tuple[str, str | Text]]:
