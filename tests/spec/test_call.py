@@ -75,6 +75,7 @@ def test_a_call_whose_thread_is_suspended_inside_is_blocking() -> None:
 )
 def test_a_call_whose_own_thread_is_not_suspended_inside_is_not_blocking(trace: list[Event]) -> None:
     assert "CALL.BLOCKING.SUSPENDS_CALLER" not in exercised(trace)
+    assert broken(trace) == []
 
 
 @pytest.mark.clause("CALL.BLOCKING.SUSPENDS_CALLER", "3dffd29b")
@@ -140,6 +141,14 @@ def test_a_submit_that_blocks_breaks_the_promise_that_asynchronous_calls_make() 
 def test_a_callback_waits_for_the_return_of_the_call_that_registers_it() -> None:
     assert "CALL.CALLBACK.NEVER_INSIDE" in exercised([CALLED, PROMISE, RESULT])
     assert broken([CALLED, RESULT, PROMISE, REST]) == [("CALL.CALLBACK.NEVER_INSIDE", 1)]
+
+
+def test_a_life_that_was_refused_is_blamed_once() -> None:
+    assert broken([CALLED, RESULT, PROMISE, RESULT, REST]) == [("CALL.CALLBACK.NEVER_INSIDE", 1)]
+
+
+def test_a_rule_that_has_seen_enough_of_a_call_does_not_remember_it_again() -> None:
+    assert call.CallbackNeverInside().after(RESULT) is None
 
 
 def test_a_callback_may_run_inside_another_call() -> None:
