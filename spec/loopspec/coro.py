@@ -1,0 +1,559 @@
+"""CORO: tasks, as their coroutines see themselves driven.
+
+Whoever drives a coroutine is judged by what the coroutine can tell: when it was resumed, what it waited for,
+how it ended. The life cycle is a total table, :data:`LIFE`, and everything a task may go through is in it;
+the other rules say what the table cannot, who else runs meanwhile, and whether a resumption had a cause.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+from loopspec.clause import Kind, Level, Profile, clause
+from loopspec.frozen import NONE, Bits, Map, has, with_bit, without_bit
+from loopspec.judge import Broken, Kept, Progress
+from loopspec.trace import (
+    Await,
+    Begin,
+    CancelRequest,
+    Close,
+    Connect,
+    Done,
+    End,
+    Event,
+    HalfClose,
+    Joined,
+    Leave,
+    Outcome,
+    Quiescent,
+    Read,
+    Reason,
+    Receive,
+    Reset,
+    Send,
+    Settle,
+    Spawn,
+    Step,
+    Threads,
+    WaitReturn,
+)
+
+# --- the life of a task -------------------------------------------------------------------------------
+
+
+class State(Enum):
+    """Where a task is in its life."""
+
+    ABSENT = "absent"  #: there is no such task yet
+    NEW = "new"  #: spawned, and has not run
+    READY = "ready"  #: suspended at a checkpoint: waits for nothing but its turn
+    RUNNING = "running"
+    WAITING = "waiting"  #: suspended, for a reason
+    DONE = "done"
+
+
+class Happening(Enum):
+    """What can happen to a task."""
+
+    SPAWN = "spawn"
+    STEP = "step"  #: it is resumed, or started
+    YIELD = "yield"  #: it suspends itself at a checkpoint
+    WAIT = "wait"  #: it suspends itself for a reason
+    CANCEL = "cancel"  #: somebody asks for it to be cancelled
+    END = "end"
+
+
+class Refusal(NamedTuple):
+    """Why a happening is impossible in a state."""
+
+    why: str
+
+
+_UNBORN = Refusal("there is no such task")
+_BORN = Refusal("the task exists already")
+_RUNS = Refusal("the task runs already")
+_SUSPENDED = Refusal("a suspended task does nothing until it is resumed")
+_UNSTARTED = Refusal("the task has not been started")
+_OVER = Refusal("the task has ended")
+
+LIFE: dict[tuple[State, Happening], State | Refusal] = {
+    (State.ABSENT, Happening.SPAWN): State.NEW,
+    (State.ABSENT, Happening.STEP): _UNBORN,
+    (State.ABSENT, Happening.YIELD): _UNBORN,
+    (State.ABSENT, Happening.WAIT): _UNBORN,
+    (State.ABSENT, Happening.CANCEL): _UNBORN,
+    (State.ABSENT, Happening.END): _UNBORN,
+    (State.NEW, Happening.SPAWN): _BORN,
+    (State.NEW, Happening.STEP): State.RUNNING,
+    (State.NEW, Happening.YIELD): _UNSTARTED,
+    (State.NEW, Happening.WAIT): _UNSTARTED,
+    (State.NEW, Happening.CANCEL): State.NEW,
+    # A task that is cancelled before its first step may end without one: its coroutine is closed unrun.
+    (State.NEW, Happening.END): State.DONE,
+    (State.READY, Happening.SPAWN): _BORN,
+    (State.READY, Happening.STEP): State.RUNNING,
+    (State.READY, Happening.YIELD): _SUSPENDED,
+    (State.READY, Happening.WAIT): _SUSPENDED,
+    (State.READY, Happening.CANCEL): State.READY,
+    (State.READY, Happening.END): _SUSPENDED,
+    (State.RUNNING, Happening.SPAWN): _BORN,
+    (State.RUNNING, Happening.STEP): _RUNS,
+    (State.RUNNING, Happening.YIELD): State.READY,
+    (State.RUNNING, Happening.WAIT): State.WAITING,
+    (State.RUNNING, Happening.CANCEL): State.RUNNING,
+    (State.RUNNING, Happening.END): State.DONE,
+    (State.WAITING, Happening.SPAWN): _BORN,
+    # Whether there was a cause is CORO.RESUME.ONCE_PER_WAKE's.
+    (State.WAITING, Happening.STEP): State.RUNNING,
+    (State.WAITING, Happening.YIELD): _SUSPENDED,
+    (State.WAITING, Happening.WAIT): _SUSPENDED,
+    (State.WAITING, Happening.CANCEL): State.WAITING,
+    (State.WAITING, Happening.END): _SUSPENDED,
+    (State.DONE, Happening.SPAWN): _OVER,
+    (State.DONE, Happening.STEP): _OVER,
+    (State.DONE, Happening.YIELD): _OVER,
+    (State.DONE, Happening.WAIT): _OVER,
+    # To cancel a task that has ended is no fault, and without effect.
+    (State.DONE, Happening.CANCEL): State.DONE,
+    (State.DONE, Happening.END): _OVER,
+}
+"""The life of a task: what each happening makes of each state, or why it cannot be. Total."""
+
+
+def _happening(event: Event) -> Happening | None:
+    match event:
+        case Step():
+            return Happening.STEP
+        case Await(reason="checkpoint"):
+            return Happening.YIELD
+        case Await():
+            return Happening.WAIT
+        case Spawn():
+            return Happening.SPAWN
+        case Done():
+            return Happening.END
+        case CancelRequest():
+            return Happening.CANCEL
+        case _:
+            return None
+
+
+def _after_refusal(happening: Happening) -> State:
+    """The state to go on from after a refused happening: where it would have led."""
+    states = [to for (_, same), to in LIFE.items() if same is happening and isinstance(to, State)]
+    return State.DONE if happening is Happening.CANCEL else states[0]
+
+
+@clause(
+    "CORO.LIFE.TABLE",
+    Level.MUST,
+    Kind.STEP,
+    Profile.ASYNC,
+    source="trio Task; asyncio Task",
+    watches={Spawn: "task", Step: "task", Await: "task", Done: "task"},
+    also={CancelRequest: "task"},
+)
+class LifeTable(NamedTuple):
+    """A task moves only along its life-cycle table (new, ready, running, waiting, done)."""
+
+    state: State = State.ABSENT
+
+    def after(self, event: Event) -> Progress:
+        happening = _happening(event)
+        if happening is None:
+            return self
+        to = LIFE[self.state, happening]
+        if isinstance(to, State):
+            return Kept(_LIVES[to]) if happening is Happening.END else _LIVES[to]
+        allowed = [str(other.value) for other in Happening if isinstance(LIFE[self.state, other], State)]
+        return Broken(
+            f"of a task that is {self.state.value}: {', '.join(allowed) or 'nothing'}",
+            f"{happening.value}: {to.why}",
+            _LIVES[_after_refusal(happening)],
+        )
+
+
+_LIVES = {state: LifeTable(state) for state in State}
+
+
+# --- who runs -----------------------------------------------------------------------------------------
+
+
+@clause(
+    "CORO.RUN.ONE_AT_A_TIME",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="user-state threads",
+    watches={Step: None, Await: None, Done: None},
+    also={Spawn: None},
+)
+class OneAtATime(NamedTuple):
+    """At most one task runs on a thread at a time."""
+
+    # The premise is that there are two.
+
+    running: int | None = None
+    alive: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step(task=task):
+                after = OneAtATime(task, self.alive)
+                if self.running is None or self.running == task:
+                    return Kept(after) if self.alive > 1 else after
+                return Broken(
+                    f"task {self.running} is suspended, or ends, before another runs",
+                    f"task {task} was resumed inside its step",
+                    after,
+                )
+            case Await(task=task):
+                return OneAtATime(None, self.alive) if task == self.running else self
+            case Spawn():
+                return OneAtATime(self.running, self.alive + 1)
+            case Done(task=task):
+                return OneAtATime(None if task == self.running else self.running, self.alive - 1)
+            case _:
+                return self
+
+
+@clause(
+    "CORO.SWITCH.ONLY_AT_AWAIT",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="coroutines",
+    watches={Step: None, Await: None, Done: None, Begin: None},
+    also={End: None},
+)
+class OnlyAtAwait(NamedTuple):
+    """Between two awaits no other task of that thread runs."""
+
+    # A step is a block: what a task does from being resumed to its next suspension is not broken by what
+    # another task does. That a second step starts inside it is CORO.RUN.ONE_AT_A_TIME's; here it shows when
+    # the first goes on. The premise is that the step did something in between.
+
+    running: int | None = None
+    active: bool = False
+    before: int | None = None  # whom the running one broke into
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step(task=task):
+                broken_into = self.running if self.running != task else None
+                return OnlyAtAwait(task, False, broken_into)
+            case Await(task=task):
+                return self._acts(task, last=True)
+            case Begin(task=task) | End(task=task):
+                return self._acts(task, last=False)
+            case Done(task=task):
+                # A task that was never started ends outside of any step.
+                return self._acts(task, last=True) if task in (self.running, self.before) else self
+            case _:
+                return self
+
+    def _acts(self, task: int, *, last: bool) -> Progress:
+        if task == self.running:
+            if not last:
+                return self if self.active else OnlyAtAwait(task, True, self.before)
+            after = OnlyAtAwait(None, False, self.before)
+            return Kept(after) if self.active else after
+        if task != self.before:
+            return self
+        return Broken(
+            f"task {task} alone runs from its resumption to its next await",
+            "another task ran in between",
+            OnlyAtAwait(None if last else task, False),
+        )
+
+
+# --- what a resumption is owed to ---------------------------------------------------------------------
+
+
+class _Wait(NamedTuple):
+    """What a task waits for; ``stamp`` is what had happened on the stream, or in batches, at that time."""
+
+    reason: Reason
+    key: int
+    stamp: int = 0
+
+
+class _Stream(NamedTuple):
+    """What can make a stream readable: bytes and the end, and how many things have happened on it."""
+
+    unread: int = 0
+    ended: bool = False
+    stamp: int = 0
+
+
+StreamEvent: TypeAlias = Connect | Send | Receive | HalfClose | Leave | Reset | Close
+
+
+@clause(
+    "CORO.RESUME.ONCE_PER_WAKE",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="asyncio Task.__wakeup; trio reschedule",
+    watches={Spawn: None, Step: None, Await: None},
+    also={
+        Done: None,
+        Settle: None,
+        CancelRequest: None,
+        WaitReturn: None,
+        Connect: None,
+        Send: None,
+        Receive: None,
+        Read: None,
+        HalfClose: None,
+        Leave: None,
+        Reset: None,
+        Close: None,
+        Quiescent: None,
+    },
+)
+class OncePerWake(NamedTuple):
+    """A task is resumed once for each settled wait, and never while it waits."""
+
+    # Causes: for a sleep, its instant; for an event or a task, that it is settled, be it before the wait;
+    # for a read, anything the client did on the stream since, or bytes that lie there; for a write, a batch since,
+    # as what makes a buffer writable is not all told; for all, a request to cancel. A stream of which
+    # nothing is told, a listener, is treated as a write. A wait that is settled and never resumed
+    # shows when nothing more happens.
+
+    waits: Map[int, _Wait] = Map()
+    settled: Bits = NONE  # events
+    ended: Bits = NONE  # tasks
+    cancelled: Bits = NONE  # tasks that were asked to end, and have not been resumed since
+    streams: Map[int, _Stream] = Map()
+    batches: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step(task=task, at=at):
+                return self._resumed(task, at)
+            case Await(task=task, reason=reason, key=key):
+                return self._replace(waits=self.waits.put(task, _Wait(reason, key, self._stamp(reason, key))))
+            case WaitReturn(batch=batch):
+                return self._replace(batches=self.batches + 1) if batch else self
+            case Send() | Receive() | Connect() | HalfClose() | Leave() | Reset() | Close():
+                return self._stirred(event)
+            case Read(stream=stream, data=data):
+                known = self.streams.get(stream)
+                if known is None:
+                    return self
+                read = _Stream(max(0, known.unread - len(data)), known.ended, known.stamp)
+                return self._replace(streams=self.streams.put(stream, read))
+            case Spawn(task=task):
+                return self._replace(waits=self.waits.put(task, _Wait("checkpoint", task)))
+            case Settle(reason="event", key=key):
+                return self._replace(settled=with_bit(self.settled, key))
+            case Settle(reason="join", key=key) | Done(task=key):
+                return self._replace(ended=with_bit(self.ended, key), waits=self.waits.drop(key))
+            case CancelRequest(task=task):
+                return self._replace(cancelled=with_bit(self.cancelled, task))
+            case Quiescent():
+                return self._ends()
+            case _:
+                return self
+
+    def _stamp(self, reason: Reason, key: int) -> int:
+        if reason == "read" and key in self.streams:
+            return self.streams[key].stamp
+        return self.batches
+
+    def _stirred(self, event: StreamEvent) -> Progress:
+        known = self.streams.get(event.stream) or _Stream()
+        more = len(event.data) if isinstance(event, Send) else 0
+        ended = known.ended or isinstance(event, (HalfClose, Leave, Reset, Close))
+        stirred = _Stream(known.unread + more, ended, known.stamp + 1)
+        return self._replace(streams=self.streams.put(event.stream, stirred))
+
+    def _resumed(self, task: int, at: int) -> Progress:
+        wait = self.waits.get(task)
+        cancelled = without_bit(self.cancelled, task) if self.cancelled else NONE
+        after = OncePerWake(
+            self.waits.drop(task), self.settled, self.ended, cancelled, self.streams, self.batches
+        )
+        if wait is None:
+            return Broken(
+                f"task {task} is resumed once for each time that it is suspended",
+                "it was resumed, and was not suspended",
+                after,
+            )
+        if wait.reason == "checkpoint":
+            return after
+        if self._caused(wait, at) or has(self.cancelled, task):
+            return Kept(after)
+        return Broken(
+            f"task {task} is resumed when {_CAUSE[wait.reason].format(key=wait.key)}, or on cancellation",
+            f"it was resumed at {at} ns, and neither had come",
+            after,
+        )
+
+    def _caused(self, wait: _Wait, at: int) -> bool:
+        match wait.reason:
+            case "sleep":
+                return at >= wait.key
+            case "event":
+                return has(self.settled, wait.key)
+            case "join":
+                return has(self.ended, wait.key)
+            case "read" if wait.key in self.streams:
+                stream = self.streams[wait.key]
+                return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
+            case "read" | "write":
+                return self.batches > wait.stamp or self._stream_ended(wait.key)
+            case "checkpoint":
+                return True
+
+    def _stream_ended(self, stream: int) -> bool:
+        return stream in self.streams and self.streams[stream].ended
+
+    def _ends(self) -> Progress:
+        lost = [
+            task
+            for task, wait in self.waits.items()
+            if wait.reason in ("event", "join") and self._caused(wait, 0)
+        ]
+        if not lost:
+            return self
+        wait = self.waits[lost[0]]
+        return Broken(
+            f"task {lost[0]} is resumed, since {_CAUSE[wait.reason].format(key=wait.key)}",
+            "nothing more happens, and it waits on",
+            self._replace(waits=self.waits.drop(*lost)),
+        )
+
+
+_CAUSE: dict[Reason, str] = {
+    "checkpoint": "its turn has come",
+    "sleep": "its instant, {key} ns, has come",
+    "read": "stream {key} is readable",
+    "write": "stream {key} is writable",
+    "event": "event {key} is set",
+    "join": "task {key} has ended",
+}
+
+
+# --- outcomes and operations --------------------------------------------------------------------------
+
+
+@clause(
+    "CORO.OUTCOME.EXACTLY_ONE",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="structured concurrency",
+    watches={Done: "task", Joined: "target"},
+)
+class ExactlyOne(NamedTuple):
+    """A task has exactly one outcome, and everyone who joins it sees that one."""
+
+    ended: tuple[Outcome, str] | None = None
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Done(task=task, outcome=outcome, value=value):
+                if self.ended is None:
+                    return ExactlyOne((outcome, value))
+                return Broken(
+                    f"one outcome of task {task}: {_told(self.ended)}",
+                    f"it ended again, with {_told((outcome, value))}",
+                    self,
+                )
+            case Joined(task=task, target=target, outcome=outcome, value=value):
+                if self.ended == (outcome, value):
+                    return Kept(self)
+                ended = "its end first" if self.ended is None else _told(self.ended)
+                return Broken(
+                    f"of task {target}, task {task} sees {ended}",
+                    f"it saw {_told((outcome, value))}",
+                    self,
+                )
+            case _:
+                return self
+
+
+def _told(ended: tuple[Outcome, str]) -> str:
+    outcome, value = ended
+    return f"{outcome} {value!r}" if value else outcome
+
+
+@clause(
+    "CORO.CHECKPOINT.ALWAYS_OR_NEVER",
+    Level.SHOULD,
+    Kind.INV,
+    Profile.ASYNC,
+    source="fast paths that never yield: curio issue 106, gevent issue 892; trio checkpoints",
+    watches={Begin: None, Await: None, End: None},
+)
+class AlwaysOrNever(NamedTuple):
+    """A public async operation is a checkpoint on every successful call, or on none."""
+
+    # Each operation is held to what its first successful call did, and is exercised by a second one.
+
+    suspended: Bits = NONE  # tasks that were suspended since they entered their operation
+    habits: Map[str, bool | None] = Map()  # whether it suspends; None once it has done both
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Await(task=task):
+                return AlwaysOrNever(with_bit(self.suspended, task), self.habits)
+            case Begin(task=task):
+                return AlwaysOrNever(without_bit(self.suspended, task), self.habits)
+            case End(task=task, operation=operation, outcome="value"):
+                return self._succeeds(operation, suspended=has(self.suspended, task))
+            case _:
+                return self
+
+    def _succeeds(self, operation: str, *, suspended: bool) -> Progress:
+        if operation not in self.habits:
+            return AlwaysOrNever(self.suspended, self.habits.put(operation, suspended))
+        habit = self.habits[operation]
+        if habit is suspended:
+            return Kept(self)
+        if habit is None:
+            return self
+        return Broken(
+            f"{operation} {'suspends' if habit else 'never suspends'} its caller, as on its first success",
+            f"this time it {'did' if suspended else 'did not'}",
+            AlwaysOrNever(self.suspended, self.habits.put(operation, None)),
+        )
+
+
+@clause(
+    "CORO.THREADS.INDEPENDENT_OF_TASKS",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="CPU, thread, coroutine",
+    watches={Threads: None},
+)
+class ThreadsIndependentOfTasks(NamedTuple):
+    """The number of kernel threads does not depend on the number of coroutines."""
+
+    # Compared with the sample that had the fewest tasks: more threads, where there are more tasks, is growth.
+
+    fewest: tuple[int, int] | None = None  # tasks, threads
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Threads(threads=threads, tasks=tasks):
+                sample = (tasks, threads)
+                if self.fewest is None:
+                    return ThreadsIndependentOfTasks(sample)
+                before, base = self.fewest
+                after = ThreadsIndependentOfTasks(min(sample, self.fewest))
+                if tasks == before:
+                    return after
+                if tasks > before and threads > base:
+                    return Broken(
+                        f"{base} threads with {tasks} tasks, as with {before}",
+                        f"{threads} threads",
+                        ThreadsIndependentOfTasks(sample),
+                    )
+                return Kept(after)
+            case _:
+                return self

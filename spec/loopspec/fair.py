@@ -1,0 +1,447 @@
+"""FAIR: no handler starves, no client drowns another.
+
+Starvation is liveness made finite: what is ready has run after so many turns, or after so many dispatches of
+others. So each rule is a countdown, and a starved handler is always a finite trace. What is ready, and since
+when, is :mod:`loopspec.ready`'s to say; timers are not counted here, since TIMER.FIRE.NEVER_EARLY holds
+each to the very turn that finds it due.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from loopspec.clause import Kind, Level, Profile, clause
+from loopspec.frozen import Map
+from loopspec.judge import Broken, Kept, Progress
+from loopspec.loop import LOOP_THREAD
+from loopspec.ready import Agenda, Armed, Due, Table, Thing, Waiting, armed, disarmed, named
+from loopspec.trace import (
+    Arm,
+    Await,
+    CancelRequest,
+    Close,
+    Connect,
+    Disarm,
+    Dispatch,
+    Done,
+    Enqueue,
+    Event,
+    HalfClose,
+    Leave,
+    Post,
+    Quiescent,
+    Read,
+    Receive,
+    Reset,
+    Run,
+    Send,
+    Spawn,
+    Step,
+    StopReading,
+    Suspend,
+    TimerArm,
+    TimerCancel,
+    TimerFire,
+    WaitBegin,
+    WaitReturn,
+)
+
+# --- handlers -----------------------------------------------------------------------------------------
+
+_FRESH = 1 << 62
+"""The bound of what became ready after the last wait returned: it gets one when the next wait returns."""
+
+
+@clause(
+    "FAIR.READY.BOUNDED_WAIT",
+    Level.MUST,
+    Kind.BOUND,
+    Profile.LOOP,
+    source="epoll(7), starvation; epoll_wait(2) NOTES",
+    watches={WaitBegin: None, WaitReturn: None},
+    also={
+        Arm: None,
+        Disarm: None,
+        Close: None,
+        Dispatch: None,
+        Enqueue: None,
+        Post: None,
+        Run: None,
+        Spawn: None,
+        Step: None,
+        Await: None,
+        Done: None,
+        CancelRequest: None,
+        Send: None,
+        HalfClose: None,
+        Leave: None,
+        Reset: None,
+        Read: None,
+    },
+)
+class BoundedWait(NamedTuple):
+    """What is ready at the start of turn k has run by the end of turn k + ⌈ready/maxevents⌉."""
+
+    # The premise is contention: two things at least are ready at the start of a turn.
+
+    waiting: Waiting = Waiting()
+    contended: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case WaitReturn(turn=turn, maxevents=maxevents):
+                waiting = self.waiting.after(event, _FRESH)
+                count = len(waiting.ready)
+                if not count:
+                    return BoundedWait(waiting)
+                return BoundedWait(_bounded(waiting, turn - count // -max(1, maxevents)), count > 1)
+            case WaitBegin(turn=turn):
+                ready = self.waiting.ready
+                if ready and min(ready.values()) <= turn:
+                    return self._starved(turn)
+                return Kept(BoundedWait(self.waiting)) if self.contended else self
+            case _:
+                waiting = self.waiting.after(event, _FRESH)
+                return self if waiting is self.waiting else BoundedWait(waiting, self.contended)
+
+    def _starved(self, turn: int) -> Progress:
+        starved = [thing for thing, bound in self.waiting.ready.items() if bound <= turn]
+        left = self.waiting._replace(ready=self.waiting.ready.drop(*starved))
+        return Broken(
+            f"{_names(starved)}, ready, has run by the end of turn {turn}",
+            "the turn ended without it",
+            BoundedWait(left),
+        )
+
+
+def _bounded(waiting: Waiting, bound: int) -> Waiting:
+    """Everything that has no bound yet gets ``bound``."""
+    bounds = {thing: bound if old == _FRESH else old for thing, old in waiting.ready.items()}
+    return waiting._replace(ready=Map(bounds))
+
+
+def _names(things: list[Thing]) -> str:
+    return ", ".join(f"{kind} {number}" for kind, number in things)
+
+
+_BYPASS = 2
+"""How often another handler may be dispatched while one waits: once because it was before it in the batch,
+and once because it was ready again before its turn came."""
+
+
+@clause(
+    "FAIR.READY.BOUNDED_BYPASS",
+    Level.MUST,
+    Kind.BOUND,
+    Profile.LOOP,
+    source="epoll(7), starvation; systemd issue 13236",
+    watches={Arm: None, Dispatch: None, WaitReturn: None},
+    also={
+        Disarm: None,
+        Close: None,
+        Send: None,
+        HalfClose: None,
+        Leave: None,
+        Reset: None,
+        Read: None,
+    },
+)
+class BoundedBypass(NamedTuple):
+    """While a handler is ready and waits its turn, no other handler is dispatched more than twice."""
+
+    # Who becomes ready is stamped with how many dispatches there had been (``waiting.ready`` is in that
+    # order, so its first is who waits longest). Of each registration dispatched since then, ``runs`` holds
+    # the latest dispatches: the third of one, all after the stamp of another, is one too many.
+
+    waiting: Waiting = Waiting()
+    dispatches: int = 0
+    runs: Map[int, tuple[int, ...]] = Map()
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Dispatch():
+                return self._dispatched(event)
+            case _:
+                waiting = self.waiting.after(event, self.dispatches)
+                return self if waiting is self.waiting else BoundedBypass(waiting, self.dispatches, self.runs)
+
+    def _dispatched(self, event: Dispatch) -> Progress:
+        dispatched: Thing = ("registration", event.registration)
+        now = self.dispatches + 1
+        before = self.waiting.ready
+        waiting = self.waiting.after(event, now)
+        if not waiting.ready:
+            return BoundedBypass(waiting, now)
+        runs = (*self.runs.get(event.registration, ())[-_BYPASS:], now)
+        after = BoundedBypass(waiting, now, self.runs.put(event.registration, runs))
+        if len(runs) > _BYPASS:
+            starved = [thing for thing, since in before.items() if since < runs[0] and thing != dispatched]
+            if starved:
+                return after._starved(starved, event.registration)
+        waited = dispatched in before and before[dispatched] < self.dispatches
+        return Kept(after) if waited else after
+
+    def _starved(self, starved: list[Thing], registration: int) -> Progress:
+        left = self.waiting._replace(ready=self.waiting.ready.drop(*starved))
+        return Broken(
+            f"{_names(starved)}, ready, is dispatched before another is for the third time",
+            f"registration {registration} was dispatched three times meanwhile",
+            self._replace(waiting=left),
+        )
+
+
+# --- tasks --------------------------------------------------------------------------------------------
+
+_FOLLOWED = 8
+"""How many tasks that are always ready are followed at a time. Every pair of them is compared, so the rule
+would be quadratic in all; and a scheduler that favours one of hundreds favours one of eight."""
+
+
+class _Runner(NamedTuple):
+    """A task that has been ready ever since it was first followed, and its steps since then.
+
+    ``ahead`` holds, for each runner that was followed before it, how many steps that one had then.
+    """
+
+    steps: int
+    ahead: Map[int, int]
+
+
+@clause(
+    "FAIR.TASKS.STEPS_DIFFER_BY_ONE",
+    Level.MUST,
+    Kind.BOUND,
+    Profile.ASYNC,
+    source="tokio pull request 5223; smol issue 159",
+    watches={Spawn: None, Step: None, Await: None, Done: None},
+)
+class StepsDifferByOne(NamedTuple):
+    """The steps of two tasks that are always ready differ by at most one, at every point."""
+
+    # Counted for each pair from the moment since which both are ready: at a checkpoint, or not yet started.
+
+    runners: Map[int, _Runner] = Map()
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step(task=task):
+                return self._steps(task) if task in self.runners else self
+            case Await(task=task, reason="checkpoint") | Spawn(task=task):
+                if task in self.runners or len(self.runners) >= _FOLLOWED:
+                    return self
+                ahead = Map({other: runner.steps for other, runner in self.runners.items()})
+                return StepsDifferByOne(self.runners.put(task, _Runner(0, ahead)))
+            case Await(task=task) | Done(task=task):
+                return self._without(task) if task in self.runners else self
+            case _:
+                return self
+
+    def _without(self, task: int) -> StepsDifferByOne:
+        left = {
+            other: _Runner(runner.steps, runner.ahead.drop(task))
+            for other, runner in self.runners.items()
+            if other != task
+        }
+        return StepsDifferByOne(Map(left))
+
+    def _steps(self, task: int) -> Progress:
+        runner = self.runners[task]
+        stepped = _Runner(runner.steps + 1, runner.ahead)
+        after = StepsDifferByOne(self.runners.put(task, stepped))
+        if len(self.runners) == 1:
+            return after
+        for other, its in self.runners.items():
+            if other != task and _lead(task, stepped, other, its) > 1:
+                return Broken(
+                    f"task {other}, ready as long as task {task}, is at most one step behind it",
+                    f"task {task} was resumed and is two steps ahead",
+                    after._without(other),
+                )
+        return Kept(after)
+
+
+def _lead(task: int, runner: _Runner, other: int, its: _Runner) -> int:
+    """How many steps ``task`` is ahead of ``other`` since both are followed."""
+    return (runner.steps - its.ahead.get(task, 0)) - (its.steps - runner.ahead.get(other, 0))
+
+
+# --- phases -------------------------------------------------------------------------------------------
+
+
+@clause(
+    "FAIR.PHASES.NONE_STARVES",
+    Level.MUST,
+    Kind.BOUND,
+    Profile.LOOP,
+    source="libuv issue 154; curio issue 112; Node pull request 4936; eio sched.ml",
+    watches={WaitBegin: None, WaitReturn: None, Dispatch: None, TimerFire: None, Run: None},
+    also={
+        Arm: None,
+        Disarm: None,
+        Close: None,
+        TimerArm: None,
+        TimerCancel: None,
+        Enqueue: None,
+        Post: None,
+    },
+)
+class NoneStarves(NamedTuple):
+    """I/O, timers and callbacks each get their phase in every turn, whatever the load of the others."""
+
+    # A phase is owed in a turn if it had work when the wait returned, and was given if one piece of that
+    # work ran. The premise is that two phases are owed. A post may come while the loop is between two looks at
+    # its queue, so callbacks are owed from the turn after next on: ``queued`` holds when each was queued.
+
+    table: Table = Map()
+    agenda: Agenda = Agenda()
+    queued: Map[int, int] = Map()
+    told_late: tuple[int, ...] = ()
+    batch: tuple[tuple[int, int], ...] = ()
+    now: int = -1
+    io: bool = False  # had in this turn
+    timers: bool = False
+    callbacks: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Dispatch():
+                return self if self.io else self._replace(io=True)
+            case Run(callback=callback):
+                return self._ran(callback)
+            case TimerFire(timer=timer):
+                return self._replace(agenda=self.agenda.drop(timer), timers=True)
+            case Enqueue(turn=turn, callback=callback):
+                return self._queue(callback, turn)
+            case Post(turn=turn, callback=callback):
+                return self._queue(callback, turn + 1)
+            case TimerArm(turn=turn, timer=timer, at=at, delay=delay, deadline=deadline):
+                due = Due(max(at + delay, deadline), timer, turn)
+                return self._replace(agenda=self.agenda.put(due))
+            case TimerCancel(timer=timer):
+                return self._replace(agenda=self.agenda.drop(timer))
+            case Arm():
+                return self._replace(table=armed(self.table, event))
+            case Disarm():
+                return self._replace(table=disarmed(self.table, event))
+            case Close(fd=fd):
+                return self._replace(table=self.table.drop(fd))
+            case WaitReturn(at=at, batch=batch):
+                return NoneStarves(self.table, self.agenda, self.queued, self.told_late, batch, at)
+            case WaitBegin(turn=turn):
+                return self._turn_ends(turn)
+            case _:
+                return self
+
+    def _queue(self, callback: int, turn: int) -> Progress:
+        if callback in self.told_late:
+            return self
+        return self._replace(queued=self.queued.put(callback, turn))
+
+    def _ran(self, callback: int) -> Progress:
+        if callback in self.queued:
+            return self._replace(queued=self.queued.drop(callback), callbacks=True)
+        return self._replace(told_late=(*self.told_late[-63:], callback), callbacks=True)
+
+    def _turn_ends(self, turn: int) -> Progress:
+        if self.io and self.timers and self.callbacks:
+            return Kept(self)
+        due = self.agenda.entries[0] if self.agenda.entries else None
+        starved = {
+            "I/O": not self.io and self._io_owed(turn),
+            "timers": not self.timers and due is not None and due.deadline <= self.now and due.armed < turn,
+            "callbacks": not self.callbacks and any(queued < turn for queued in self.queued.values()),
+        }
+        phases = [phase for phase, owed in starved.items() if owed]
+        if not phases:
+            return Kept(self) if self.io + self.timers + self.callbacks > 1 else self
+        return Broken(
+            f"a phase of {', '.join(phases)} in turn {turn}: there was work when its wait returned",
+            "the turn ended without it",
+            self._replace(
+                agenda=Agenda(), queued=Map(), table=self.table.drop(*(fd for fd, _ in self.batch))
+            ),
+        )
+
+    def _io_owed(self, turn: int) -> bool:
+        entries: list[Armed] = named(self.table, self.batch)
+        return any(entry.born < turn for entry in entries)
+
+
+# --- clients ------------------------------------------------------------------------------------------
+
+
+@clause(
+    "FAIR.SILENT_CLIENT.DELAYS_NOBODY",
+    Level.MUST,
+    Kind.INV,
+    Profile.SERVER,
+    source="recv(fd1), recv(fd2), …",
+    watches={Connect: None, Send: None, Receive: None},
+    also={
+        HalfClose: None,
+        Leave: None,
+        Reset: None,
+        StopReading: None,
+        WaitBegin: None,
+        WaitReturn: None,
+        Suspend: None,
+        Quiescent: None,
+    },
+)
+class SilentClientDelaysNobody(NamedTuple):
+    """A client that connects and says nothing delays no other client."""
+
+    # Seen from the clients of an echo server: when it sleeps, or nothing more happens, everyone who reads has
+    # got back what it sent. Held against the clause only while there is a silent client.
+
+    silent: Map[int, None] = Map()
+    owed: Map[int, int] = Map()  # by client that echoes and reads: bytes on their way back
+    waiting: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Send(stream=stream, data=data):
+                return self._sends(stream, len(data))
+            case Receive(stream=stream, data=data):
+                return self._receives(stream, len(data))
+            case WaitBegin():
+                return self._replace(waiting=True) if self.silent else self
+            case WaitReturn():
+                return self._replace(waiting=False) if self.waiting else self
+            case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting and self.silent:
+                return self._rests("the server sleeps")
+            case Quiescent() if self.silent:
+                return self._rests("nothing more happens")
+            case Connect(stream=stream, echo=True):
+                return self._replace(silent=self.silent.put(stream, None), owed=self.owed.put(stream, 0))
+            case HalfClose(stream=stream):
+                return self._replace(silent=self.silent.drop(stream))
+            case Leave(stream=stream) | Reset(stream=stream) | StopReading(stream=stream):
+                return self._replace(silent=self.silent.drop(stream), owed=self.owed.drop(stream))
+            case _:
+                return self
+
+    def _sends(self, stream: int, size: int) -> Progress:
+        if stream not in self.owed:
+            return self
+        owed = self.owed.put(stream, self.owed[stream] + size)
+        return SilentClientDelaysNobody(self.silent.drop(stream), owed, self.waiting)
+
+    def _receives(self, stream: int, size: int) -> Progress:
+        if stream not in self.owed or not size:
+            return self
+        left = self.owed[stream] - size
+        after = self._replace(owed=self.owed.put(stream, left))
+        return Kept(after) if self.silent and left <= 0 else after
+
+    def _rests(self, how: str) -> Progress:
+        delayed = {stream: owed for stream, owed in self.owed.items() if owed > 0}
+        if not delayed:
+            return self
+        clients = ", ".join(f"client {stream} of {owed} bytes" for stream, owed in delayed.items())
+        silent = ", ".join(str(stream) for stream in self.silent)
+        return Broken(
+            f"what clients have sent comes back although client {silent} is silent",
+            f"{how}, and owes {clients}",
+            self._replace(owed=self.owed.drop(*delayed)),
+        )

@@ -1,0 +1,816 @@
+"""LOOP: the turn, its phases, and what may be dispatched in it.
+
+A loop is judged from outside: what it waits for, what that wait reports, and which handlers start when. The
+rules about identity (is this the registration that the event was for?) are written for one descriptor
+number or one registration, the others for the whole trace; those remember only what is outstanding.
+
+Where a sentence admits several readings, the rule takes the one that no correct loop breaks, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from loopspec.clause import Kind, Level, Profile, clause
+from loopspec.frozen import Map
+from loopspec.judge import Broken, Kept, Progress
+from loopspec.ready import Armed, Table, armed, disarmed, found, named
+from loopspec.trace import (
+    Arm,
+    Await,
+    CancelRequest,
+    Close,
+    Connect,
+    Direction,
+    Disarm,
+    Dispatch,
+    End,
+    Enqueue,
+    Event,
+    HalfClose,
+    HandlerEnd,
+    Leave,
+    Post,
+    Quiescent,
+    Read,
+    Receive,
+    Refuse,
+    Report,
+    Reset,
+    Run,
+    Send,
+    Shut,
+    Step,
+    StopReading,
+    Suspend,
+    TimerFire,
+    WaitBegin,
+    WaitReturn,
+    Write,
+)
+
+LOOP_THREAD = "loop"
+"""What a trace calls the thread that the loop runs on."""
+
+
+# --- the turn -----------------------------------------------------------------------------------------
+
+
+@clause(
+    "LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="event loop and I/O",
+    watches={WaitBegin: None, WaitReturn: None, Suspend: None},
+)
+class SuspendsOnlyInWait(NamedTuple):
+    """The loop thread is suspended only inside its one multiplexing wait."""
+
+    # What happens before the first wait is over belongs to no turn: a loop may start as it likes.
+
+    in_turn: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case WaitReturn():
+                return SuspendsOnlyInWait(in_turn=True)
+            case WaitBegin():
+                return Kept(SuspendsOnlyInWait()) if self.in_turn else self
+            case Suspend(thread=thread) if thread == LOOP_THREAD and self.in_turn:
+                return Broken(
+                    "suspension in the multiplexing wait alone",
+                    "the loop's thread was suspended between two waits",
+                    SuspendsOnlyInWait(),
+                )
+            case _:
+                return self
+
+
+@clause(
+    "LOOP.TURN.SNAPSHOT",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="starvation by call_soon",
+    watches={Run: None, HandlerEnd: None, Enqueue: None, WaitReturn: None},
+)
+class TurnSnapshot(NamedTuple):
+    """A phase runs what was queued before the phase began, and nothing queued by it."""
+
+    # Told of the callbacks; TIMER.PHASE.SNAPSHOT tells it of the timers. Only what a callback queues is
+    # queued by the phase of callbacks: an I/O handler or a timer may come before that phase in its turn.
+
+    running: bool = False
+    young: tuple[int, ...] = ()
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Run(turn=turn, callback=callback):
+                if callback not in self.young:
+                    return TurnSnapshot(True, self.young)
+                others = tuple(other for other in self.young if other != callback)
+                return Broken(
+                    f"callback {callback} runs after the next wait",
+                    f"it ran in turn {turn}, in the phase that queued it",
+                    TurnSnapshot(True, others),
+                )
+            case HandlerEnd():
+                return TurnSnapshot(False, self.young) if self.running else self
+            case Enqueue(callback=callback) if self.running:
+                return TurnSnapshot(True, (*self.young, callback))
+            case WaitReturn() if self.young:
+                return Kept(TurnSnapshot())
+            case _:
+                return self
+
+
+@clause(
+    "LOOP.IDLE.MEANS_IDLE",
+    Level.MUST,
+    Kind.BOUND,
+    Profile.LOOP,
+    source='every "100 % CPU" bug; asyncio issue 106; libuv issue 1148',
+    watches={WaitBegin: None, WaitReturn: None},
+    also={
+        Dispatch: None,
+        TimerFire: None,
+        Run: None,
+        Step: None,
+        Post: None,
+        Connect: None,
+        Send: None,
+        Receive: None,
+        HalfClose: None,
+        Leave: None,
+        Reset: None,
+    },
+)
+class IdleMeansIdle(NamedTuple):
+    """While nothing is ready to run, the number of waits is at most the number of external events, due timers
+    and posts, plus one."""
+
+    # An idle turn is one in which nothing ran that a trace shows. A due timer is shown by firing, so what is
+    # counted are external events and posts, ``causes``. One that came while something was still running may
+    # wake the loop after it, so the causes of the stretch that was busy last (``recent``) count for the
+    # idle one behind it.
+    #
+    # A loop may pass a result on through queued steps of its own, which a trace does not show: it then polls
+    # with timeout 0, and is not idle by its own account. Each cause is good for HOPS such polls. A loop that
+    # polls its way to a deadline, or spins on a descriptor that nobody reads, needs thousands.
+
+    causes: int = 1
+    recent: int = 0
+    sleeps: int = 0
+    polls: int = 0
+    poll: bool = True  # whether the wait that opened this turn had timeout 0
+    busy: bool = True
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Dispatch() | TimerFire() | Run() | Step():
+                return self if self.busy else self._replace(busy=True)
+            case WaitReturn():
+                return self._replace(busy=False)
+            case WaitBegin(turn=turn, timeout=timeout):
+                return self._turn_ends(turn, poll=timeout == 0)
+            case _:
+                return self._replace(causes=self.causes + 1, recent=self.recent + 1)
+
+    def _turn_ends(self, turn: int, *, poll: bool) -> Progress:
+        if self.busy:
+            rested = IdleMeansIdle(causes=1 + self.recent, poll=poll)
+            return rested if self.poll else Kept(rested)
+        sleeps, polls = self.sleeps + (not self.poll), self.polls + self.poll
+        if sleeps <= self.causes and polls <= HOPS * self.causes:
+            return IdleMeansIdle(self.causes, self.recent, sleeps, polls, poll, False)
+        return Broken(
+            f"at most {self.causes} waits that return while nothing is ready to run",
+            f"{sleeps + polls} waits have returned up to turn {turn}, and nothing has run",
+            IdleMeansIdle(poll=poll),
+        )
+
+
+HOPS = 8
+"""How many turns a loop may take to pass one event on through steps of its own. asyncio takes four from a
+connection that comes in to the handler that reads it; as many again is room for others."""
+
+
+# --- dispatch -----------------------------------------------------------------------------------------
+
+
+def _numbers(event: WaitReturn) -> Iterable[int]:
+    return [fd for fd, _ in event.batch]
+
+
+@clause(
+    "LOOP.DISPATCH.LIVE_ONLY",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="epoll(7) Q6; trio issue 661; Go issue 59545",
+    watches={Arm: "fd", Disarm: "fd", Dispatch: "fd", WaitReturn: _numbers},
+    also={Close: "fd"},
+)
+class LiveOnly(NamedTuple):
+    """An event of turn k is dispatched only to a registration that was live when the wait of turn k returned,
+    and is live still."""
+
+    # Written for one descriptor number. The premise is that a batch names the number and that, in that turn,
+    # a registration ends before its dispatch, or another begins: then the event could go astray.
+
+    live: tuple[Armed, ...] = ()
+    batch: int = -1  # the latest turn whose batch named this number
+    done: tuple[int, ...] = ()  # dispatched in that turn
+    astray: tuple[int, ...] = ()  # dispatched when they should not have been: said once
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case WaitReturn(turn=turn):
+                return LiveOnly(self.live, turn, (), self.astray) if self.live else None
+            case Dispatch():
+                return self._dispatched(event)
+            case Arm(turn=turn, registration=registration, stream=stream, direction=direction):
+                entry = Armed(registration, stream, direction, turn)
+                after = self._replace(live=(*self.live, entry))
+                return Kept(after) if self.batch == turn else after
+            case Disarm(turn=turn, registration=registration):
+                return self._ended(turn, [entry for entry in self.live if entry.registration == registration])
+            case Close(turn=turn):
+                return self._ended(turn, self.live)
+            case _:
+                return self
+
+    def _ended(self, turn: int, ended: Iterable[Armed]) -> Progress:
+        after = self._replace(live=tuple(entry for entry in self.live if entry not in ended))
+        undone = any(entry.born < turn and entry.registration not in self.done for entry in ended)
+        return Kept(after) if undone and self.batch == turn else after
+
+    def _dispatched(self, event: Dispatch) -> Progress:
+        registration = event.registration
+        if registration in self.astray:
+            return self
+        born = [entry.born for entry in self.live if entry.registration == registration]
+        if born and born[0] < event.turn:
+            return LiveOnly(self.live, self.batch, (*self.done, registration), self.astray)
+        return Broken(
+            f"dispatch in turn {event.turn} of what was armed before it and is live still",
+            f"registration {registration} of descriptor {event.fd} was dispatched, "
+            + (f"armed in turn {born[0]}" if born else "which is not live"),
+            self._replace(astray=(*self.astray, registration)),
+        )
+
+
+@clause(
+    "LOOP.DISPATCH.NOT_AFTER_DISARM",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="muduo EventLoop::removeChannel; Redis ae.c",
+    watches={Disarm: "registration", Dispatch: "registration"},
+)
+class NotAfterDisarm(NamedTuple):
+    """Once disarm has returned, that registration is never dispatched again, not even in the same turn."""
+
+    disarmed: bool = False
+    said: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Disarm() if not self.disarmed:
+                return Kept(NotAfterDisarm(disarmed=True))
+            case Dispatch(registration=registration) if self.disarmed and not self.said:
+                return Broken(
+                    f"silence of registration {registration}, whose disarm has returned",
+                    f"it was dispatched in turn {event.turn}",
+                    NotAfterDisarm(disarmed=True, said=True),
+                )
+            case _:
+                return self if self.disarmed else None
+
+
+@clause(
+    "LOOP.DISPATCH.NOT_NESTED",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="event handler",
+    watches={HandlerEnd: None},
+    also={Dispatch: None, TimerFire: None, Run: None},
+)
+class NotNested(NamedTuple):
+    """No handler starts while another runs on the same loop thread."""
+
+    running: str | None = None
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case HandlerEnd():
+                return Kept(NotNested()) if self.running else self
+            case Dispatch(registration=registration):
+                return self._starts(f"the handler of registration {registration}")
+            case TimerFire(timer=timer):
+                return self._starts(f"timer {timer}")
+            case Run(callback=callback):
+                return self._starts(f"callback {callback}")
+            case _:
+                return self
+
+    def _starts(self, handler: str) -> Progress:
+        if self.running is None:
+            return NotNested(handler)
+        return Broken(f"{self.running} ends first", f"{handler} started inside it", NotNested(handler))
+
+
+# --- errors and order ---------------------------------------------------------------------------------
+
+_REMEMBERED = 32
+"""How many reported errors are remembered, to find one that is reported twice."""
+
+
+class _Failure(NamedTuple):
+    """An error that a handler let out in ``turn`` and that has not been reported yet."""
+
+    error: str
+    turn: int
+
+
+@clause(
+    "LOOP.HANDLER.ERROR_CONTAINED",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="Twisted issue 8907",
+    watches={HandlerEnd: None, Report: None, WaitBegin: None},
+    also={
+        WaitReturn: None,
+        Dispatch: None,
+        TimerFire: None,
+        Run: None,
+        Arm: None,
+        Disarm: None,
+        Close: None,
+        Send: None,
+        Read: None,
+        Suspend: None,
+    },
+)
+class ErrorContained(NamedTuple):
+    """An exception in a handler is reported once; the rest of its batch runs, and the loop's tables are as
+    before."""
+
+    # "Reported": by the end of the next turn, so that a loop may report in a phase of its own. "Tables as
+    # before": the registration whose handler failed is live, so when its client sends, the loop does not
+    # sleep before it has dispatched it (``suspects``: by stream, with whether there is anything to read).
+
+    table: Table = Map()
+    batch: tuple[tuple[int, int], ...] = ()
+    dispatched: tuple[int, ...] = ()
+    running: Armed | None = None
+    owed: tuple[int, ...] = ()
+    failures: tuple[_Failure, ...] = ()
+    reported: tuple[str, ...] = ()
+    suspects: Map[int, tuple[int, bool]] = Map()
+    waiting: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case HandlerEnd(error=None):
+                return self
+            case Dispatch():
+                return self._starts(event)
+            case TimerFire() | Run():
+                return self if self.running is None else self._replace(running=None)
+            case WaitReturn(batch=batch):
+                return self._replace(batch=batch, dispatched=(), waiting=False)
+            case WaitBegin(turn=turn):
+                return self._turn_ends(turn)
+            case HandlerEnd(turn=turn, error=str(error)):
+                return self._fails(turn, error)
+            case Report(error=error):
+                return self._told(error)
+            case Arm():
+                return self._replace(table=armed(self.table, event))
+            case Disarm(registration=registration):
+                return self._gone(disarmed(self.table, event), (registration,))
+            case Close(fd=fd):
+                gone = tuple(entry.registration for entry in self.table.get(fd, ()))
+                return self._gone(self.table.drop(fd), gone)
+            case Send(stream=stream) | Read(stream=stream) if stream in self.suspects:
+                registration, _ = self.suspects[stream]
+                unread = isinstance(event, Send)
+                return self._replace(suspects=self.suspects.put(stream, (registration, unread)))
+            case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting:
+                return self._sleeps()
+            case _:
+                return self
+
+    def _starts(self, event: Dispatch) -> Progress:
+        entry = found(self.table, event.fd, event.registration)
+        after = self._replace(dispatched=(*self.dispatched, event.registration), running=entry)
+        if self.owed:
+            after = after._replace(owed=tuple(owed for owed in self.owed if owed != event.registration))
+        if entry is not None and self.suspects.get(entry.stream, (-1, False))[0] == entry.registration:
+            return Kept(after._replace(suspects=self.suspects.drop(entry.stream)))
+        return after
+
+    def _fails(self, turn: int, error: str) -> Progress:
+        rest = [entry for entry in named(self.table, self.batch) if entry.born < turn]
+        owed = tuple(entry.registration for entry in rest if entry.registration not in self.dispatched)
+        suspects, failed = self.suspects, self.running
+        if failed is not None and found_anywhere(self.table, failed) and failed.direction == "read":
+            suspects = suspects.put(failed.stream, (failed.registration, False))
+        return self._replace(
+            owed=owed, suspects=suspects, failures=(*self.failures, _Failure(error, turn)), running=None
+        )
+
+    def _told(self, error: str) -> Progress:
+        left = tuple(failure for failure in self.failures if failure.error != error)
+        if len(left) < len(self.failures):
+            told = (*self.reported[1 - _REMEMBERED :], error)
+            return Kept(self._replace(failures=left, reported=told))
+        if error not in self.reported:
+            return self
+        once = tuple(other for other in self.reported if other != error)
+        return Broken(f"one report of {error}", "it was reported again", self._replace(reported=once))
+
+    def _gone(self, table: Table, registrations: tuple[int, ...]) -> Progress:
+        suspects = self.suspects
+        for stream, (registration, _) in suspects.items():
+            if registration in registrations:
+                suspects = suspects.drop(stream)
+        owed = tuple(owed for owed in self.owed if owed not in registrations)
+        return self._replace(table=table, owed=owed, suspects=suspects)
+
+    def _turn_ends(self, turn: int) -> Progress:
+        after = self._replace(owed=(), waiting=True)
+        if self.owed:
+            names = ", ".join(str(registration) for registration in self.owed)
+            return Broken(
+                f"the rest of the batch of turn {turn} runs although a handler has failed",
+                f"the turn ended without a dispatch of registration {names}",
+                after,
+            )
+        late = tuple(failure for failure in self.failures if failure.turn < turn)
+        if late:
+            kept = tuple(failure for failure in self.failures if failure.turn >= turn)
+            return Broken(
+                f"{late[0].error}, let out in turn {late[0].turn}, is reported by the end of turn {turn}",
+                "it has not been reported",
+                after._replace(failures=kept),
+            )
+        return after
+
+    def _sleeps(self) -> Progress:
+        for stream, (registration, sent) in self.suspects.items():
+            if sent:
+                return Broken(
+                    f"registration {registration} is live after its handler has failed",
+                    f"its client {stream} has sent since, and the loop sleeps",
+                    self._replace(suspects=self.suspects.drop(stream)),
+                )
+        return self
+
+
+def found_anywhere(table: Table, entry: Armed) -> bool:
+    """Whether a registration is live under any number."""
+    return any(entry in entries for entries in table.values())
+
+
+@clause(
+    "LOOP.CALLBACK.FIFO",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="asyncio call_soon and call_soon_threadsafe",
+    watches={Enqueue: None, Run: None},
+    also={Post: None},
+)
+class CallbackFifo(NamedTuple):
+    """Callbacks queued from one thread run in the order in which they were queued."""
+
+    # The premise: when one runs, another of the same thread is queued behind it. A post that is told of only
+    # after its callback has run leaves nothing to order, and is remembered for that moment alone.
+
+    queued: Map[int, str] = Map()
+    told_late: tuple[int, ...] = ()
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Enqueue(callback=callback):
+                return self._queue(callback, LOOP_THREAD)
+            case Post(callback=callback, thread=thread):
+                return self._queue(callback, thread)
+            case Run(callback=callback):
+                return self._runs(callback)
+            case _:
+                return self
+
+    def _queue(self, callback: int, thread: str) -> Progress:
+        if callback in self.told_late:
+            return self
+        return CallbackFifo(self.queued.put(callback, thread), self.told_late)
+
+    def _runs(self, callback: int) -> Progress:
+        thread = self.queued.get(callback)
+        if thread is None:
+            return CallbackFifo(self.queued, (*self.told_late[1 - _REMEMBERED :], callback))
+        left = CallbackFifo(self.queued.drop(callback), self.told_late)
+        mates = [other for other, its in self.queued.items() if its == thread]
+        if mates[0] != callback:
+            return Broken(
+                f"callback {mates[0]}, which thread {thread} queued earlier, runs first",
+                f"callback {callback} ran before it",
+                left._replace(queued=left.queued.drop(*mates[: mates.index(callback)])),
+            )
+        return Kept(left) if thread in left.queued.values() else left
+
+
+# --- waiters ------------------------------------------------------------------------------------------
+
+
+class _Waiter(NamedTuple):
+    """Who waits: a registration's handler, or a task."""
+
+    kind: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number}"
+
+
+Channel = tuple[int, Direction]
+
+
+@clause(
+    "LOOP.WAITER.ONE_PER_DIRECTION",
+    Level.SHOULD,
+    Kind.INV,
+    Profile.LOOP,
+    source="silent replacement: CPython issue 91780; trio BusyResourceError",
+    watches={Refuse: None},
+    also={Arm: None, Disarm: None, Close: None, Await: None, Step: None},
+)
+class OneWaiterPerDirection(NamedTuple):
+    """A descriptor has at most one waiter per direction; a second one is refused, and the first
+    undisturbed."""
+
+    # That the first is undisturbed shows in its being served: FAIR.READY.BOUNDED_WAIT sees to it.
+
+    waiters: Map[Channel, _Waiter] = Map()
+    channels: Map[_Waiter, Channel] = Map()
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step(task=task):
+                return self._leaves(_Waiter("task", task))
+            case Await(reason="read" | "write" as direction, key=stream, task=task):
+                return self._comes((stream, direction), _Waiter("task", task))
+            case Arm(stream=stream, direction=direction, registration=registration):
+                return self._comes((stream, direction), _Waiter("registration", registration))
+            case Disarm(registration=registration):
+                return self._leaves(_Waiter("registration", registration))
+            case Refuse(stream=stream, direction=direction):
+                return Kept(self) if (stream, direction) in self.waiters else self
+            case Close(stream=stream):
+                ended: tuple[Channel, ...] = ((stream, "read"), (stream, "write"))
+                gone = [self.waiters[channel] for channel in ended if channel in self.waiters]
+                return OneWaiterPerDirection(self.waiters.drop(*ended), self.channels.drop(*gone))
+            case _:
+                return self
+
+    def _comes(self, channel: Channel, waiter: _Waiter) -> Progress:
+        first = self.waiters.get(channel)
+        channels = self.channels if first is None else self.channels.drop(first)
+        after = OneWaiterPerDirection(self.waiters.put(channel, waiter), channels.put(waiter, channel))
+        if first is None or first == waiter:
+            return after
+        stream, direction = channel
+        return Broken(
+            f"a second waiter to {direction} stream {stream} is refused: {first} waits",
+            f"{waiter} was let in",
+            after,
+        )
+
+    def _leaves(self, waiter: _Waiter) -> Progress:
+        channel = self.channels.get(waiter)
+        if channel is None:
+            return self
+        return OneWaiterPerDirection(self.waiters.drop(channel), self.channels.drop(waiter))
+
+
+@clause(
+    "LOOP.CLOSE.SETTLES_WAITERS",
+    Level.SHOULD,
+    Kind.BOUND,
+    Profile.LOOP,
+    source="trio pull request 460; asyncio sock_recv after close",
+    watches={Await: None, Step: None, Close: None, WaitBegin: None},
+    also={WaitReturn: None, Suspend: None, End: None},
+)
+class CloseSettlesWaiters(NamedTuple):
+    """Closing a resource settles its waiters with an error within one turn, and no later system call uses
+    that number for them."""
+
+    # "Within one turn": by the end of the turn after the close, or before the loop sleeps if that is earlier.
+    # A wait that had its value before the close keeps it: ``stream`` had become ready in the same turn.
+    # So an outcome is held against nobody, but only an error exercises the clause.
+
+    waits: Map[int, int] = Map()
+    owed: Map[int, int] = Map()  # task: the turn of the close
+    settled: Map[int, None] = Map()  # resumed after a close, and not yet out of the operation
+    waiting: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step(task=task):
+                return self._resumed(task)
+            case Await(reason="read" | "write", task=task, key=stream):
+                return self._replace(waits=self.waits.put(task, stream))
+            case End(task=task, outcome=outcome) if task in self.settled:
+                after = self._replace(settled=self.settled.drop(task))
+                return Kept(after) if outcome == "error" else after
+            case Close(turn=turn, stream=stream):
+                tasks = [task for task, awaited in self.waits.items() if awaited == stream]
+                return self._replace(owed=self.owed.add(tasks, turn)) if tasks else self
+            case WaitBegin(turn=turn):
+                late = [task for task, closed in self.owed.items() if closed < turn]
+                after = self._replace(waiting=True)
+                return after._late(late) if late else after
+            case WaitReturn():
+                return self._replace(waiting=False)
+            case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting and self.owed:
+                return self._late(list(self.owed))
+            case _:
+                return self
+
+    def _resumed(self, task: int) -> Progress:
+        if task in self.owed:
+            waits, owed = self.waits.drop(task), self.owed.drop(task)
+            return CloseSettlesWaiters(waits, owed, self.settled.put(task, None), self.waiting)
+        return self._replace(waits=self.waits.drop(task)) if task in self.waits else self
+
+    def _late(self, tasks: list[int]) -> Progress:
+        waited = ", ".join(f"task {task}" for task in tasks)
+        stream = self.waits[tasks[0]]
+        return Broken(
+            f"those who wait for stream {stream} are resumed with an error within a turn of its close",
+            f"{waited} waits on",
+            self._replace(owed=self.owed.drop(*tasks), waits=self.waits.drop(*tasks)),
+        )
+
+
+# --- the peer goes ------------------------------------------------------------------------------------
+
+
+@clause(
+    "LOOP.HUP.NEVER_DISCARDS",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="epoll_ctl(2) EPOLLHUP, EPOLLERR",
+    watches={Send: None, Leave: None, Read: None},
+    also={
+        Reset: None,
+        Await: None,
+        Step: None,
+        CancelRequest: None,
+        Close: None,
+        WaitBegin: None,
+        WaitReturn: None,
+        Suspend: None,
+    },
+)
+class HupNeverDiscards(NamedTuple):
+    """HUP, RDHUP and ERR wake both directions, and never discard unread data."""
+
+    # A reset does discard, in the kernel; of a client that left in good order the server reads all. Waking
+    # shows in tasks: once the client is gone, none that waits for it, to read or to write, sees the loop
+    # sleep. (Registrations that a batch names are FAIR.READY.BOUNDED_WAIT's.)
+
+    unread: Map[int, int] = Map()
+    gone: Map[int, bool] = Map()  # stream: with unread data, which are owed
+    waits: Map[int, int] = Map()
+    waiting: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step(task=task) if task in self.waits:
+                after = self._replace(waits=self.waits.drop(task))
+                return Kept(after) if self.waits[task] in self.gone else after
+            case Await(reason="read" | "write", task=task, key=stream):
+                return self._replace(waits=self.waits.put(task, stream))
+            case Send(stream=stream, data=data):
+                return self._replace(unread=self.unread.put(stream, self.unread.get(stream, 0) + len(data)))
+            case Read(stream=stream, data=data):
+                return self._read(stream, len(data))
+            case WaitBegin():
+                return self._replace(waiting=True) if self.gone else self
+            case WaitReturn():
+                return self._replace(waiting=False) if self.waiting else self
+            case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting:
+                return self._sleeps()
+            case Leave(stream=stream):
+                return self._replace(gone=self.gone.put(stream, stream in self.unread))
+            case Reset(stream=stream):
+                return self._replace(gone=self.gone.put(stream, False), unread=self.unread.drop(stream))
+            case CancelRequest(task=task) if task in self.waits:
+                # Whether a read that was cancelled has taken its bytes is CANCEL's question.
+                return self._replace(unread=self.unread.drop(self.waits[task]))
+            case Close(stream=stream):
+                return self._replace(gone=self.gone.drop(stream), unread=self.unread.drop(stream))
+            case _:
+                return self
+
+    def _read(self, stream: int, size: int) -> Progress:
+        if size:
+            left = self.unread.get(stream, 0) - size
+            unread = self.unread.put(stream, left) if left > 0 else self.unread.drop(stream)
+            return self._replace(unread=unread)
+        if not self.gone.get(stream, False):
+            return self
+        after = self._replace(unread=self.unread.drop(stream), gone=self.gone.put(stream, False))
+        lost = self.unread.get(stream, 0)
+        if not lost:
+            return Kept(after)
+        return Broken(
+            f"all that client {stream} had sent before it left is read before the end of file",
+            f"end of file with {lost} bytes unread",
+            after,
+        )
+
+    def _sleeps(self) -> Progress:
+        left = [task for task, stream in self.waits.items() if stream in self.gone]
+        if not left:
+            return self
+        return Broken(
+            f"the end of client {self.waits[left[0]]} wakes those who wait for its stream",
+            f"the loop sleeps, and {', '.join(f'task {task}' for task in left)} waits on",
+            self._replace(waits=self.waits.drop(*left)),
+        )
+
+
+@clause(
+    "LOOP.RDHUP.ENDS_READING_ONLY",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="shutdown(2); mio pull request 933",
+    watches={HalfClose: "stream", Receive: "stream"},
+    also={
+        Connect: "stream",
+        Send: "stream",
+        Write: "stream",
+        Shut: "stream",
+        StopReading: "stream",
+        Close: "stream",
+        Leave: "stream",
+        Reset: "stream",
+        Quiescent: "*",
+    },
+)
+class RdhupEndsReadingOnly(NamedTuple):
+    """A peer's half-close ends reading; writing goes on."""
+
+    # Judged at the client, which has half-closed and goes on to read: an echo server owes it every byte it
+    # has sent, any other what was written before it shut its end in good order. Said at the end of file, or
+    # when nothing more happens.
+
+    echo: bool = False
+    half: bool = False
+    shut: bool = False
+    owed: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Send(data=data):
+                return self._replace(owed=self.owed + len(data)) if self.echo else self
+            case Write(data=data):
+                return self if self.echo else self._replace(owed=self.owed + len(data))
+            case Receive(data=b"") if self.half:
+                return self._ends("the stream has ended") if self.shut or self.echo else None
+            case Receive(data=data):
+                after = self._replace(owed=self.owed - len(data))
+                return Kept(after) if self.half and data else after
+            case Connect(echo=echo):
+                return self._replace(echo=echo)
+            case HalfClose():
+                return self._replace(half=True)
+            case Shut():
+                return self._replace(shut=True)
+            case Quiescent():
+                return self._ends("nothing more comes") if self.half and self.echo else self
+            case Leave() | Reset() | StopReading():
+                return RdhupEndsReadingOnly()
+            case _:
+                return self
+
+    def _ends(self, how: str) -> Progress:
+        if self.owed <= 0:
+            return None
+        return Broken(
+            "what the server owes its client arrives after the client's half-close",
+            f"{how}, and {self.owed} bytes are missing",
+            None,
+        )

@@ -1,0 +1,287 @@
+"""What is ready, as far as a trace shows it.
+
+Fairness and starvation are about what is ready and waits for its turn, and several rules need to know. That
+is not for the loop to say: a loop whose table has lost a registration reports nothing amiss. So readiness
+is counted from both sides. The batch of a wait says what the kernel reported; and a stream on which
+the client has sent more than the server has read is readable, whether a batch names it or not.
+
+Everything here is a value: an operation gives another.
+"""
+
+from __future__ import annotations
+
+import select
+from bisect import insort
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, TypeAlias
+
+from loopspec.frozen import Map
+from loopspec.trace import (
+    Arm,
+    Await,
+    CancelRequest,
+    Close,
+    Direction,
+    Disarm,
+    Dispatch,
+    Done,
+    Enqueue,
+    Event,
+    HalfClose,
+    Leave,
+    Post,
+    Read,
+    Reset,
+    Run,
+    Send,
+    Spawn,
+    Step,
+    WaitReturn,
+)
+
+_HANGS = select.EPOLLHUP | select.EPOLLERR
+
+WAKES: dict[Direction, int] = {
+    "read": select.EPOLLIN | select.EPOLLRDHUP | _HANGS,
+    "write": select.EPOLLOUT | _HANGS,
+}
+"""The events that wake each direction: HUP and ERR, which the kernel reports unasked, wake both."""
+
+
+# --- registrations ------------------------------------------------------------------------------------
+
+
+class Armed(NamedTuple):
+    """A live registration; ``born`` is the turn in which it was armed."""
+
+    registration: int
+    stream: int
+    direction: Direction
+    born: int
+
+
+Table: TypeAlias = Map[int, tuple[Armed, ...]]
+"""The live registrations, by number of descriptor."""
+
+
+def armed(table: Table, event: Arm) -> Table:
+    """The table with one more; what it replaces, if the loop let it, is gone."""
+    others = tuple(entry for entry in table.get(event.fd, ()) if entry.direction != event.direction)
+    entry = Armed(event.registration, event.stream, event.direction, event.turn)
+    return table.put(event.fd, (*others, entry))
+
+
+def disarmed(table: Table, event: Disarm) -> Table:
+    """The table without that registration."""
+    entries = table.get(event.fd, ())
+    left = tuple(entry for entry in entries if entry.registration != event.registration)
+    if len(left) == len(entries):
+        return table
+    return table.put(event.fd, left) if left else table.drop(event.fd)
+
+
+def named(table: Table, batch: Iterable[tuple[int, int]]) -> list[Armed]:
+    """The live registrations that a batch wakes, in its order."""
+    return [entry for fd, mask in batch for entry in table.get(fd, ()) if mask & WAKES[entry.direction]]
+
+
+def found(table: Table, fd: int, registration: int) -> Armed | None:
+    """The entry of ``registration`` under the number ``fd``, if it is live there."""
+    for entry in table.get(fd, ()):
+        if entry.registration == registration:
+            return entry
+    return None
+
+
+# --- timers -------------------------------------------------------------------------------------------
+
+
+class Due(NamedTuple):
+    """A timer that is armed. Compares as timers ought to fire: by deadline, then in the order of arming."""
+
+    deadline: int
+    timer: int
+    armed: int
+
+
+class Agenda(NamedTuple):
+    """The armed timers, in the order in which they ought to fire."""
+
+    entries: tuple[Due, ...] = ()
+    members: Map[int, Due] = Map()
+
+    def put(self, due: Due) -> Agenda:
+        """The agenda and ``due``."""
+        entries = self.entries
+        if entries and due < entries[-1]:
+            ordered = list(entries)
+            insort(ordered, due)
+            return Agenda(tuple(ordered), self.members.put(due.timer, due))
+        return Agenda((*entries, due), self.members.put(due.timer, due))
+
+    def drop(self, timer: int) -> Agenda:
+        """The agenda without ``timer``; the same if it is not there."""
+        due = self.members.get(timer)
+        if due is None:
+            return self
+        entries = self.entries
+        place = entries.index(due)
+        return Agenda(entries[:place] + entries[place + 1 :], self.members.drop(timer))
+
+
+# --- what waits for its turn --------------------------------------------------------------------------
+
+Thing: TypeAlias = tuple[Literal["registration", "callback", "task"], int]
+"""What can be ready: a handler's registration, a queued callback, a task."""
+
+_NOT_YET_TOLD = 64
+"""How many callbacks that ran before their post was told of are remembered. A post from another thread is
+told of when it has returned there, and the loop may have been faster; so many threads will not be."""
+
+_END = 1
+"""An end of stream that has not been read yet counts as one more byte: it is readable too."""
+
+
+class Waiting(NamedTuple):
+    """Everything that is ready, each with the stamp that the rule gave it when it became so.
+
+    ``unread`` counts by stream what the server has still to read, ``readers`` knows who is to be woken for
+    that: a registration, or a task that is suspended in a read (``reading``). A rule passes on only the
+    events it watches, and so chooses which things it follows.
+    """
+
+    ready: Map[Thing, int] = Map()
+    table: Table = Map()
+    unread: Map[int, int] = Map()
+    readers: Map[int, Thing] = Map()
+    reading: Map[int, int] = Map()
+    told_late: tuple[int, ...] = ()
+
+    def after(self, event: Event, stamp: int) -> Waiting:
+        """Who waits after ``event``; who becomes ready by it is stamped ``stamp``."""
+        match event:
+            case Dispatch():
+                return self._dispatched(event, stamp)
+            case Run(callback=callback):
+                return self._ran(callback)
+            case Step(task=task):
+                return self._stepped(task)
+            case Await():
+                return self._suspended(event, stamp)
+            case WaitReturn(batch=batch):
+                if not batch:
+                    return self
+                woken: list[Thing] = [
+                    ("registration", entry.registration) for entry in named(self.table, batch)
+                ]
+                return self._with(self.ready.add(woken, stamp))
+            case Enqueue(callback=callback) | Post(callback=callback):
+                if callback in self.told_late:
+                    return self
+                return self._with(self.ready.put(("callback", callback), stamp))
+            case Spawn(task=task):
+                return self._with(self.ready.put(("task", task), stamp))
+            case Done(task=task):
+                return self._with(self.ready.drop(("task", task)))
+            case Send(stream=stream, data=data):
+                return self._readable(stream, len(data), stamp)
+            case HalfClose(stream=stream) | Leave(stream=stream) | Reset(stream=stream):
+                return self._readable(stream, _END, stamp)
+            case Read(stream=stream, data=data):
+                return self._read(stream, data)
+            case CancelRequest(task=task) if task in self.reading:
+                # Whether a read that was cancelled has taken its bytes is CANCEL's question. Here they count
+                # as taken, so that nobody is said to starve for bytes that are gone.
+                return self._read(self.reading[task], b"")
+            case Arm():
+                return self._armed(event, stamp)
+            case Disarm():
+                gone: Thing = ("registration", event.registration)
+                entry = found(self.table, event.fd, event.registration)
+                left = self._with(self.ready.drop(gone))._replace(table=disarmed(self.table, event))
+                return left if entry is None else left._without_reader(entry.stream, gone)
+            case Close():
+                return self._closed(event)
+            case _:
+                return self
+
+    def _with(self, ready: Map[Thing, int]) -> Waiting:
+        if ready is self.ready:
+            return self
+        return Waiting(ready, self.table, self.unread, self.readers, self.reading, self.told_late)
+
+    def _without_reader(self, stream: int, thing: Thing) -> Waiting:
+        if self.readers.get(stream) != thing:
+            return self
+        return self._replace(readers=self.readers.drop(stream))
+
+    def _dispatched(self, event: Dispatch, stamp: int) -> Waiting:
+        thing: Thing = ("registration", event.registration)
+        entry = found(self.table, event.fd, event.registration)
+        if entry is not None and entry.direction == "read" and entry.stream in self.unread:
+            # Ready again at once: what its handler now reads takes that back.
+            return self._with(self.ready.drop(thing).put(thing, stamp))
+        return self._with(self.ready.drop(thing))
+
+    def _ran(self, callback: int) -> Waiting:
+        ready = self.ready.drop(("callback", callback))
+        if ready is not self.ready:
+            return self._with(ready)
+        return self._replace(told_late=(*self.told_late[1 - _NOT_YET_TOLD :], callback))
+
+    def _stepped(self, task: int) -> Waiting:
+        thing: Thing = ("task", task)
+        waiting = self._with(self.ready.drop(thing))
+        stream = self.reading.get(task)
+        if stream is None:
+            return waiting
+        return waiting._without_reader(stream, thing)._replace(reading=self.reading.drop(task))
+
+    def _suspended(self, event: Await, stamp: int) -> Waiting:
+        thing: Thing = ("task", event.task)
+        match event.reason:
+            case "checkpoint":
+                return self._with(self.ready.put(thing, stamp))
+            case "read":
+                waiting = self._replace(reading=self.reading.put(event.task, event.key))
+                return waiting._reader(event.key, thing, stamp)
+            case _:
+                return self
+
+    def _armed(self, event: Arm, stamp: int) -> Waiting:
+        thing: Thing = ("registration", event.registration)
+        waiting = self._replace(table=armed(self.table, event))
+        return waiting._reader(event.stream, thing, stamp) if event.direction == "read" else waiting
+
+    def _reader(self, stream: int, thing: Thing, stamp: int) -> Waiting:
+        """``thing`` now waits for the stream. Whom it replaces LOOP.WAITER speaks of, and nobody else."""
+        ready = self.ready
+        if stream in self.readers:
+            ready = ready.drop(self.readers[stream])
+        if stream in self.unread:
+            ready = ready.put(thing, stamp)
+        return self._with(ready)._replace(readers=self.readers.put(stream, thing))
+
+    def _readable(self, stream: int, more: int, stamp: int) -> Waiting:
+        unread = self.unread.put(stream, self.unread.get(stream, 0) + more)
+        reader = self.readers.get(stream)
+        ready = self.ready if reader is None else self.ready.add((reader,), stamp)
+        return Waiting(ready, self.table, unread, self.readers, self.reading, self.told_late)
+
+    def _read(self, stream: int, data: bytes) -> Waiting:
+        left = self.unread.get(stream, 0) - len(data)
+        if data and left > 0:
+            return self._replace(unread=self.unread.put(stream, left))
+        reader = self.readers.get(stream)
+        ready = self.ready if reader is None else self.ready.drop(reader)
+        return self._with(ready)._replace(unread=self.unread.drop(stream))
+
+    def _closed(self, event: Close) -> Waiting:
+        gone: list[Thing] = [("registration", entry.registration) for entry in self.table.get(event.fd, ())]
+        if event.stream in self.readers:
+            gone.append(self.readers[event.stream])
+        return self._with(self.ready.drop(*gone))._replace(
+            table=self.table.drop(event.fd),
+            unread=self.unread.drop(event.stream),
+            readers=self.readers.drop(event.stream),
+        )

@@ -1,0 +1,142 @@
+"""STREAM: what a byte stream carries, as its two ends see it.
+
+The kernel keeps these clauses; a loop can still break them between the kernel and those whom it serves, by
+a write whose rest goes twice or never, a buffer that is dropped, an end of file that overtakes data. Both
+rules are written for one stream, and follow it in both directions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from loopspec.clause import Kind, Level, Profile, clause
+from loopspec.judge import Broken, Kept, Progress
+from loopspec.trace import Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
+
+
+def _shown(data: bytes) -> str:
+    return repr(data if len(data) <= 40 else data[:37] + b"...")
+
+
+@clause(
+    "STREAM.BYTES.PREFIX",
+    Level.MUST,
+    Kind.INV,
+    Profile.KERNEL,
+    source="POSIX",
+    watches={Send: "stream", Receive: "stream"},
+    also={Read: "stream", Write: "stream", Connect: "stream"},
+)
+class BytesPrefix(NamedTuple):
+    """What a reader has received is at every moment a prefix of what its peer has sent."""
+
+    # What is on its way, in each direction; None once a direction is broken. Of an echo server's stream only
+    # the client's end is told, and what it has sent is what it is to receive.
+
+    inbound: bytes | None = b""
+    outbound: bytes | None = b""
+    echo: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Send(data=data):
+                if self.echo:
+                    return self._sent(data)
+                if self.inbound is None:
+                    return self
+                return BytesPrefix(self.inbound + data, self.outbound)
+            case Write(data=data):
+                return self._sent(data)
+            case Read(data=data):
+                if self.inbound is None:
+                    return self
+                if self.inbound.startswith(data):
+                    return self._arrived(data, BytesPrefix(self.inbound[len(data) :], self.outbound))
+                return self._strayed("the server", data, self.inbound, BytesPrefix(None, self.outbound))
+            case Receive(data=data, stream=stream):
+                if self.outbound is None:
+                    return self
+                if self.outbound.startswith(data):
+                    after = BytesPrefix(self.inbound, self.outbound[len(data) :], self.echo)
+                    return self._arrived(data, after)
+                broken = BytesPrefix(self.inbound, None, self.echo)
+                return self._strayed(f"client {stream}", data, self.outbound, broken)
+            case Connect(echo=True):
+                return BytesPrefix(echo=True)
+            case _:
+                return self
+
+    def _sent(self, data: bytes) -> Progress:
+        if self.outbound is None:
+            return self
+        return BytesPrefix(self.inbound, self.outbound + data, self.echo)
+
+    def _arrived(self, data: bytes, after: BytesPrefix) -> Progress:
+        return Kept(after) if data else after
+
+    def _strayed(self, who: str, data: bytes, sent: bytes, after: BytesPrefix) -> Progress:
+        return Broken(
+            f"{who} receives what was sent next: {_shown(sent)}", f"it received {_shown(data)}", after
+        )
+
+
+@clause(
+    "STREAM.EOF.AFTER_DATA",
+    Level.MUST,
+    Kind.INV,
+    Profile.KERNEL,
+    source="shutdown(2)",
+    watches={Send: "stream", Receive: "stream"},
+    also={
+        HalfClose: "stream",
+        Leave: "stream",
+        Read: "stream",
+        Reset: "stream",
+        Shut: "stream",
+        Write: "stream",
+    },
+)
+class EofAfterData(NamedTuple):
+    """End of file is delivered only after every byte sent before the half-close."""
+
+    # A client that has left altogether is LOOP.HUP.NEVER_DISCARDS's. The server's half-close is ``Shut``,
+    # which is told of only when the server had given all it meant to give: without it nothing is promised.
+
+    inbound: int = 0
+    outbound: int = 0
+    carried: bool = False
+    half: bool = False
+    shut: bool = False
+    gone: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Send(data=data):
+                return self._replace(inbound=self.inbound + len(data), carried=True)
+            case Read(data=b""):
+                after = self._replace(inbound=0, half=False)
+                return self._ends("the server", self.inbound, after) if self.half and not self.gone else self
+            case Read(data=data):
+                return self._replace(inbound=self.inbound - len(data))
+            case Write(data=data):
+                return self._replace(outbound=self.outbound + len(data), carried=True)
+            case Receive(data=b"", stream=stream):
+                after = self._replace(outbound=0, shut=False)
+                return self._ends(f"client {stream}", self.outbound, after) if self.shut else self
+            case Receive(data=data):
+                return self._replace(outbound=self.outbound - len(data))
+            case HalfClose():
+                return self._replace(half=True)
+            case Shut():
+                return self._replace(shut=True)
+            case Leave() | Reset():
+                return self._replace(gone=True)
+            case _:
+                return self
+
+    def _ends(self, who: str, missing: int, after: EofAfterData) -> Progress:
+        if missing <= 0:
+            return Kept(after) if self.carried else after
+        return Broken(
+            f"{who} receives every byte before the end of file", f"{missing} bytes are missing", after
+        )
