@@ -39,13 +39,15 @@ class ClauseResult:
 
 @dataclass
 class LoopResult:
-    """One column of the table. ``trouble`` is one line if the campaign on this loop could not be finished."""
+    """One column of the table. ``trouble`` is one line if the campaign on this loop could not be finished;
+    ``unrepeated`` counts by clause the violations that were seen once and not again: they make no verdict."""
 
     loop: str
     version: str
     scenarios: int = 0
     clauses: dict[str, ClauseResult] = field(default_factory=dict)
     trouble: str | None = None
+    unrepeated: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,199 @@
+"""The adapter: how a loop lets itself be judged. This docstring is all that an author needs.
+
+An adapter is a class, found through the entry-point group ``loopspec.loops``; its name there is what
+``loopspec check NAME`` takes. One instance is one loop, made anew for each scenario, and used by one
+thread. It does two things and nothing else.
+
+*It gives the loop its surroundings.* The constructor gets a :class:`World` and makes a loop that reads
+the time from ``world.now`` only, waits with ``world.poller()`` in place of an epoll instance of its own,
+and tells ``world.report`` of every exception that a handler lets out. Descriptors and readiness are the
+real kernel's; time is the world's: it passes only while the loop waits, by exactly what the loop asked
+for, or while a handler says it works. So a run depends on nothing but its script, and no scenario ever
+takes long.
+
+*It offers the loop's own public operations under the names below*, each as thinly as it can: the
+operations are what is judged, not the adapter. What the loop does not have is left out of ``operations``
+or of ``shows``, and the clauses that need it are then *not observed*; a wrapper that adds a check, a
+yield or a lock would have the wrapper judged. Operations may raise whatever the loop raises: a refusal is
+an exception, and the harness records it.
+
+The harness records the trace around these calls; the adapter itself records nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import ClassVar, Protocol
+
+from loopspec.trace import EVENTS, Direction, Outcome
+
+Job = Callable[[], Coroutine[object, object, str]]
+"""A coroutine function without arguments: what a task is made of."""
+
+EVERYTHING = frozenset(EVENTS)
+"""For ``shows`` of a loop that has every operation of :class:`Adapter`."""
+
+
+class Poller(Protocol):
+    """The part of :class:`select.epoll` that loops use, with its signatures and its units."""
+
+    def register(self, fd: int, eventmask: int = ..., /) -> None: ...
+
+    def modify(self, fd: int, eventmask: int, /) -> None: ...
+
+    def unregister(self, fd: int, /) -> None: ...
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class World(Protocol):
+    """What an adapter builds its loop on."""
+
+    def now(self) -> int:
+        """The time, in nanoseconds: a monotonic clock that the world moves."""
+        ...
+
+    def poller(self) -> Poller:
+        """A real epoll instance, whose ``poll`` is the world's: for wherever the loop would make one."""
+        ...
+
+    def report(self, error: BaseException) -> None:
+        """A handler has let this exception out, and the loop says so: what its exception handler is told."""
+        ...
+
+
+class HasFileno(Protocol):
+    """A socket, mostly."""
+
+    def fileno(self) -> int: ...
+
+
+class TimerHandle(Protocol):
+    """An armed timer. ``deadline`` is the instant the loop has written down for it, in nanoseconds."""
+
+    @property
+    def deadline(self) -> int: ...
+
+    def cancel(self) -> object: ...
+
+
+class TaskHandle(Protocol):
+    """A spawned task."""
+
+    def cancel(self) -> object:
+        """Ask for its cancellation."""
+        ...
+
+    def join(self) -> Awaitable[tuple[Outcome, str]]:
+        """Wait for its end without disturbing it, and tell how the loop says that it ended.
+
+        The text is the task's value, or its error as a text, or empty if it was cancelled.
+        """
+        ...
+
+
+class Operation(Protocol):
+    """One asynchronous operation that can be made ready: getting from a queue, taking a lock.
+
+    A new one is not ready: :meth:`call` would wait. :meth:`ready` makes the next call succeed.
+    """
+
+    def ready(self) -> None: ...
+
+    def call(self) -> Awaitable[object]: ...
+
+
+class Adapter(Protocol):
+    """One loop under judgement. Methods are called on the loop's thread, but for :meth:`post`."""
+
+    version: ClassVar[str]
+    """Of the loop, as a person would cite it."""
+
+    shows: ClassVar[frozenset[str]]
+    """The names of the trace events that this loop can show; :data:`EVERYTHING` if it has it all."""
+
+    def __init__(self, world: World) -> None: ...
+
+    def run(self, main: Callable[[], None]) -> None:
+        """Call ``main()`` as the loop's first callback, and run the loop until :meth:`stop`."""
+        ...
+
+    def stop(self) -> None:
+        """Have :meth:`run` return once the turn is over. May be called from inside the poller's ``poll``."""
+        ...
+
+    def close(self) -> None:
+        """End what still runs, and give back every descriptor and thread."""
+        ...
+
+    # -- callbacks
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Queue ``callback``."""
+        ...
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Queue ``callback`` from another thread."""
+        ...
+
+    def call_later(self, delay: int, callback: Callable[[], None]) -> TimerHandle:
+        """Arm a timer that fires ``delay`` nanoseconds from now."""
+        ...
+
+    def timers_held(self) -> int:
+        """How many timers the loop keeps in memory, cancelled ones included."""
+        ...
+
+    def arm(self, sock: HasFileno, direction: Direction, callback: Callable[[], None]) -> object:
+        """Have ``callback`` called whenever ``sock`` is ready; returns what :meth:`disarm` takes.
+
+        Of a direction that has a handler already, the loop may refuse the second by raising, or let it
+        replace the first.
+        """
+        ...
+
+    def disarm(self, registration: object) -> None:
+        """End what :meth:`arm` began."""
+        ...
+
+    def close_socket(self, sock: socket.socket) -> None:
+        """Close a socket that handlers or tasks may wait for, in the way the loop asks for."""
+        ...
+
+    # -- coroutines
+
+    def spawn(self, job: Job) -> TaskHandle:
+        """Start a task; from a callback or from another task."""
+        ...
+
+    async def checkpoint(self) -> None:
+        """Let others run."""
+        ...
+
+    async def sleep(self, delay: int) -> None:
+        """Suspend the calling task for ``delay`` nanoseconds."""
+        ...
+
+    async def receive(self, sock: socket.socket, size: int) -> bytes:
+        """At most ``size`` bytes from a nonblocking stream socket; empty at end of file."""
+        ...
+
+    async def send_all(self, sock: socket.socket, data: bytes) -> None:
+        """Give all of ``data`` to a nonblocking stream socket."""
+        ...
+
+    def operations(self) -> Mapping[str, Callable[[], Operation]]:
+        """The loop's other asynchronous operations by their public names, each with a maker of a new one.
+
+        One of them, ``Event.wait``, is what scenarios use for a task to wait for another.
+        """
+        ...
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        """Serve, with the loop's own streams: send every byte of every client back to it."""
+        ...

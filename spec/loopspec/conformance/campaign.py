@@ -1,0 +1,394 @@
+"""The campaign: many scenarios on a loop, a verdict a clause, and the smallest counterexample of each.
+
+Two passes. The first only looks: it runs every family's scenarios, has each run judged by all clauses at
+once, and notes where a clause was first broken. The second makes those small: the same strategy under the
+same seed comes to the same scenario again, and Hypothesis shrinks it as long as it breaks that one
+clause. Nothing is raised in the first pass, so that one broken clause hides no other.
+
+A violation counts when its scenario shows it again. A run is repeatable by construction, but the machine
+below it is not: a page may have to come from the disk in the very turn that is watched. What was seen
+once and not again is counted and told apart; it makes no verdict, and it is not passed over in silence.
+
+Each loop is judged in a process of its own, whose main thread is the loop's: a loop that crashes its
+process takes nobody's results along. The parent knows of each process what it last told.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+import zlib
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from importlib.metadata import EntryPoint, entry_points
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Protocol
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis.errors import Flaky
+
+from loopspec.clause import Clause, select
+from loopspec.conformance.adapter import Adapter, World
+from loopspec.conformance.families import FAMILIES, Family
+from loopspec.conformance.lockstep import Hand, Lockstep, hand
+from loopspec.conformance.result import (
+    ClauseResult,
+    Counterexample,
+    LoopResult,
+    Progress,
+    UsageError,
+)
+from loopspec.conformance.scenario import Scenario, in_words, scenario_of, token_of
+from loopspec.judge import Finding, Judge, Violation
+from loopspec.trace import Event
+
+DEFAULT_EXAMPLES = 4000
+"""Scenarios a loop: with shrinking, half a minute on one core."""
+
+GROUP = "loopspec.loops"
+"""The entry-point group that adapters are found in."""
+
+_TOLD_EVERY = 50
+_SILENCE = 60.0
+"""Seconds after which a process that tells nothing is given up: the last resort, and never a verdict."""
+
+
+class MakeLoop(Protocol):
+    """An adapter class, as the harness uses it: see :mod:`loopspec.conformance.adapter`."""
+
+    version: str
+    shows: frozenset[str]
+
+    def __call__(self, world: World, /) -> Adapter: ...
+
+
+class _UnkeptError(Exception):
+    """The clause that is looked for is broken in this run."""
+
+
+# --- one loop, in its own process ---------------------------------------------------------------------
+
+
+class Campaign:
+    """The campaign on one loop; to be run on the main thread."""
+
+    def __init__(self, name: str, make: MakeLoop, clauses: tuple[Clause, ...], hand: Hand) -> None:
+        self.name = name
+        self.scenarios = 0
+        self.unrepeated: Counter[str] = Counter()
+        self._make = make
+        self._clauses = {entry.id: entry for entry in clauses}
+        self._hand = hand
+        self._judge = Judge(clauses, make.shows)
+        self._broken: Counter[str] = Counter()
+        self._first: dict[str, tuple[str, int]] = {}
+        self._smallest: dict[str, Counterexample] = {}
+
+    def run_scenario(self, scenario: Scenario) -> list[Event]:
+        """The trace of one scenario."""
+        events: list[Event] = []
+        Lockstep(self._hand, scenario, events.append).run(self._make)
+        return events
+
+    def look(self, examples: int, seed: int, on_progress: Callable[[int], None]) -> None:
+        """The first pass."""
+        families = _families(self._clauses)
+        for place, (family, member) in enumerate(families.items()):
+            share = examples * (place + 1) // len(families) - examples * place // len(families)
+            position = 0
+
+            def one(scenario: Scenario, family: str = family) -> None:
+                nonlocal position
+                self._look_at(scenario, family, position)
+                position += 1
+                self.scenarios += 1
+                on_progress(self.scenarios)
+
+            _drive(member, one, share, _seed(seed, family), shrink=False)
+
+    def _look_at(self, scenario: Scenario, family: str, position: int) -> None:
+        for id in self._judged(self._judge, scenario):
+            if not self._broken[id] and not self._shows_again(scenario, id):
+                self.unrepeated[id] += 1
+                continue
+            self._broken[id] += 1
+            self._first.setdefault(id, (family, position))
+
+    def _judged(self, judge: Judge, scenario: Scenario) -> set[str]:
+        """The clauses that a run of ``scenario`` breaks."""
+        judge.restart()
+        for event in self.run_scenario(scenario):
+            judge.after(event)
+        return {violation.clause for violation in judge.violations}
+
+    def _shows_again(self, scenario: Scenario, id: str) -> bool:
+        return bool(self._judged(Judge([self._clauses[id]], self._make.shows), scenario))
+
+    def make_small(self, seed: int, on_progress: Callable[[str], None]) -> None:
+        """The second pass."""
+        for id, (family, position) in self._first.items():
+            on_progress(id)
+            self._smallest[id] = self._shrunk(id, family, position, seed)
+
+    def _shrunk(self, id: str, family: str, position: int, seed: int) -> Counterexample:
+        judge = Judge([self._clauses[id]], self._make.shows)
+        found: list[Scenario] = []
+
+        def one(scenario: Scenario) -> None:
+            if self._judged(judge, scenario):
+                found.append(scenario)
+                raise _UnkeptError
+
+        with suppress(_UnkeptError, Flaky):
+            _drive(FAMILIES[family], one, position + 1, _seed(seed, family), shrink=True)
+        return self.counterexample(min(reversed(found), key=_size), id)
+
+    def counterexample(self, scenario: Scenario, id: str) -> Counterexample:
+        """``scenario``, which breaks clause ``id``, as it is shown."""
+        violation, events = self.violations(scenario, [self._clauses[id]])[0]
+        return Counterexample(violation, events, token_of(scenario), in_words(scenario))
+
+    def violations(
+        self, scenario: Scenario, clauses: Sequence[Clause]
+    ) -> list[tuple[Violation, tuple[Event, ...]]]:
+        """What a run of ``scenario`` breaks, each with the whole trace."""
+        judge = Judge(clauses, self._make.shows)
+        events = self.run_scenario(scenario)
+        for event in events:
+            judge.after(event)
+        return [(violation, tuple(events)) for violation in judge.violations]
+
+    def replay(self, scenario: Scenario) -> None:
+        """One scenario only, and what it breaks."""
+        self.scenarios = 1
+        for id in self._judged(self._judge, scenario):
+            self._broken[id] = 1
+            self._smallest[id] = self.counterexample(scenario, id)
+
+    def result(self, trouble: str | None = None) -> LoopResult:
+        """What has been found so far."""
+        return LoopResult(
+            self.name,
+            self._make.version,
+            self.scenarios,
+            {id: self._clause_result(finding) for id, finding in self._judge.findings.items()},
+            trouble,
+            dict(self.unrepeated),
+        )
+
+    def _clause_result(self, finding: Finding) -> ClauseResult:
+        id = finding.clause.id
+        seen = Finding(finding.clause, finding.observable, finding.exercised, self._broken[id])
+        return ClauseResult(id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id))
+
+
+def _families(clauses: Collection[str]) -> dict[str, Family]:
+    """The families whose scenarios are for any of ``clauses``."""
+    areas = {id.partition(".")[0] for id in clauses}
+    return {name: family for name, family in FAMILIES.items() if areas & set(family.exercises)}
+
+
+def _seed(seed: int, family: str) -> int:
+    return seed ^ zlib.crc32(family.encode())
+
+
+def _size(scenario: Scenario) -> int:
+    return len(repr(scenario))
+
+
+def _drive(
+    family: Family, one: Callable[[Scenario], None], examples: int, seed: int, *, shrink: bool
+) -> None:
+    """Have Hypothesis draw scenarios and give each to ``one``; with ``shrink``, make small what raises."""
+    if not examples:
+        return
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=examples,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+        verbosity=Verbosity.quiet,
+    )
+    @given(family.scenarios)
+    def run(scenario: Scenario) -> None:
+        one(scenario)
+
+    run()
+
+
+# --- the process ----------------------------------------------------------------------------------------
+
+
+def _judge_loop(
+    name: str, entry: EntryPoint, ids: tuple[str, ...], work: tuple[int, int] | str, tell: Connection
+) -> None:
+    """What the process of one loop does; ``work`` is examples and seed, or a token."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    result = LoopResult(name, "")
+    try:
+        make: MakeLoop = entry.load()
+        with hand() as other:
+            campaign = Campaign(name, make, select(ids), other)
+            result = campaign.result()
+            try:
+                _work(campaign, work, tell)
+                result = campaign.result()
+            except Exception as error:
+                result = campaign.result(f"the adapter of {name} raised {_in_one_line(error)}")
+    except Exception as error:
+        result.trouble = f"the adapter of {name} ({entry.value}) cannot be loaded: {_in_one_line(error)}"
+    tell.send(result)
+
+
+def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> None:
+    if isinstance(work, str):
+        campaign.replay(scenario_of(work))
+        return
+    examples, seed = work
+
+    def on_scenario(done: int) -> None:
+        if done % _TOLD_EVERY == 0:
+            tell.send((Progress(campaign.name, "looking", done, examples), campaign.result()))
+
+    def on_clause(id: str) -> None:
+        tell.send((Progress(campaign.name, f"making {id} small", examples, examples), campaign.result()))
+
+    campaign.look(examples, seed, on_scenario)
+    campaign.make_small(seed, on_clause)
+
+
+def _in_one_line(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" at {Path(entry.filename).name}:{entry.lineno}" for entry in frame)
+    return " ".join(f"{type(error).__name__}: {error}".split()) + where
+
+
+# --- all loops --------------------------------------------------------------------------------------------
+
+
+def adapters() -> dict[str, EntryPoint]:
+    """The adapters that are installed, by name."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _found(loops: Sequence[str]) -> dict[str, EntryPoint]:
+    known = adapters()
+    for name in loops:
+        if name not in known:
+            raise UsageError(
+                f"no loop is named {name!r}: installed are {', '.join(sorted(known)) or 'none'} "
+                f"(an adapter is found through the entry-point group {GROUP})"
+            )
+    return {name: known[name] for name in loops}
+
+
+def check(
+    loops: Sequence[str],
+    *,
+    clauses: tuple[Clause, ...],
+    examples: int,
+    seed: int,
+    on_progress: Callable[[Progress], None],
+) -> dict[str, LoopResult]:
+    """Judge ``loops`` on ``examples`` scenarios each; one result a loop, in their order.
+
+    Interrupted (KeyboardInterrupt), it gives what it has, each unfinished loop marked so. Raises
+    :class:`UsageError` for a name that is no loop's.
+    """
+    return _all(_found(loops), clauses, (examples, seed), on_progress)
+
+
+def replay(loops: Sequence[str], token: str, clauses: tuple[Clause, ...]) -> dict[str, LoopResult]:
+    """Judge ``loops`` on the scenario that ``token`` tells. Raises :class:`UsageError` if it tells none."""
+    scenario_of(token)
+    return _all(_found(loops), clauses, token, lambda _: None)
+
+
+def _all(
+    entries: dict[str, EntryPoint],
+    clauses: tuple[Clause, ...],
+    work: tuple[int, int] | str,
+    on_progress: Callable[[Progress], None],
+) -> dict[str, LoopResult]:
+    ids = tuple(entry.id for entry in clauses)
+    results = {name: LoopResult(name, "", trouble="not begun") for name in entries}
+    waiting = list(entries.items())
+    running: dict[Connection, tuple[str, BaseProcess]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < (os.cpu_count() or 1):
+                name, entry = waiting.pop(0)
+                connection, process = _start(name, entry, ids, work)
+                running[connection] = (name, process)
+                results[name].trouble = "not finished"
+            heard = wait(list(running), timeout=_SILENCE)
+            for connection in [each for each in running if not heard or each in heard]:
+                name, process = running[connection]
+                if _hear(connection, process, results, name, on_progress, silent=not heard):
+                    del running[connection]
+    except KeyboardInterrupt:
+        for name, process in running.values():
+            _stop(process)
+            results[name].trouble = "interrupted"
+    return results
+
+
+def _start(
+    name: str, entry: EntryPoint, ids: tuple[str, ...], work: tuple[int, int] | str
+) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("spawn")
+    hear, tell = context.Pipe(duplex=False)
+    process = context.Process(target=_judge_loop, args=(name, entry, ids, work, tell), daemon=True)
+    process.start()
+    tell.close()
+    return hear, process
+
+
+def _hear(
+    connection: Connection,
+    process: BaseProcess,
+    results: dict[str, LoopResult],
+    name: str,
+    on_progress: Callable[[Progress], None],
+    *,
+    silent: bool,
+) -> bool:
+    """Take what the process of ``name`` tells; whether that was the last."""
+    if silent:
+        _stop(process)
+        results[name].trouble = f"the process of {name} told nothing for {_SILENCE:.0f} s, and was ended"
+        return True
+    try:
+        told = connection.recv()
+    except EOFError:
+        process.join()
+        results[name].trouble = f"the process of {name} ended by itself, with exit code {process.exitcode}"
+        return True
+    if isinstance(told, LoopResult):
+        results[name] = told
+        process.join()
+        return True
+    progress, result = told
+    result.trouble = "not finished"
+    results[name] = result
+    on_progress(progress)
+    return False
+
+
+def _stop(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
+
+
+__all__ = ["DEFAULT_EXAMPLES", "GROUP", "Campaign", "MakeLoop", "adapters", "check", "replay"]

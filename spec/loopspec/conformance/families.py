@@ -1,0 +1,169 @@
+"""The families of scenarios: one strategy for each part of what a loop does.
+
+A scenario drawn from everything at once seldom makes the premise of any one clause come true. So there is
+a family for timers, one for descriptors that change hands, one for tasks, and so on, each of the same
+values, and each with a word for the areas of the specification that it is for. A family is small steps,
+few objects and short delays: bugs of this kind show in three clients and five milliseconds, and more only
+hides them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from loopspec.conformance import scenario as s
+from loopspec.conformance.scenario import At, Program, Scenario
+
+_index = st.integers(0, 3)
+_size = st.integers(1, 6)
+_delay = st.integers(0, 3)
+
+
+def _body(*steps: SearchStrategy[s.Do], most: int = 3) -> SearchStrategy[Program]:
+    return st.lists(st.one_of(*steps), max_size=most).map(tuple)
+
+
+def _script(*acts: SearchStrategy[s.Act], most: int = 8) -> SearchStrategy[tuple[At, ...]]:
+    at = st.builds(At, st.integers(0, 3), st.booleans(), st.one_of(*acts))
+    return st.lists(at, max_size=most).map(tuple)
+
+
+_take = st.builds(s.Take, _index, _size)
+_give = st.builds(s.Give, _index, _size)
+_work = st.builds(s.Work, _delay)
+_fail = st.just(s.Fail())
+_close = st.builds(s.Close, _index)
+_unwatch = st.builds(s.Unwatch, _index)
+_cancel_timer = st.builds(s.CancelTimer, _index)
+_set_event = st.builds(s.SetEvent, st.integers(0, 1))
+_cancel_task = st.builds(s.CancelTask, _index)
+_post = st.builds(s.Post, st.just(1), _body(_take, _cancel_timer, _unwatch, _set_event, most=1))
+_flood = st.builds(s.Post, st.just(300), st.just(()))
+_send = st.builds(s.Send, _index, _size)
+_half_close = st.builds(s.HalfClose, _index)
+_stop_reading = st.builds(s.StopReading, _index)
+_leave = st.builds(s.Leave, _index)
+_reset = st.builds(s.Reset, _index)
+_elapse = st.just(s.Elapse())
+
+
+def _scenario(
+    program: SearchStrategy[s.Program],
+    script: SearchStrategy[tuple[At, ...]],
+    *,
+    streams: SearchStrategy[int] = st.just(0),  # noqa: B008 - a strategy is a value
+    tcp: SearchStrategy[bool] = st.just(False),  # noqa: B008
+    echo: bool = False,
+) -> SearchStrategy[Scenario]:
+    return st.builds(Scenario, streams, tcp, st.just(echo), program, script)
+
+
+_small_timer = st.builds(s.Later, _delay, _body(_work, _cancel_timer, most=1))
+_timer = st.builds(s.Later, _delay, _body(_small_timer, _work, _cancel_timer, _fail, most=2))
+_hoard = st.builds(s.Hoard, st.sampled_from((1, 40, 300)))
+_soon_work = st.builds(s.Soon, _body(_small_timer, _work, _cancel_timer, most=2))
+
+_timers = _scenario(
+    _body(_timer, _timer, _timer, _cancel_timer, _work, _soon_work, _hoard, most=6),
+    _script(_elapse, _post, most=3),
+)
+
+_small_soon = st.builds(s.Soon, _body(_work, _fail, most=1))
+_soon = st.builds(s.Soon, _body(_small_soon, _small_timer, _fail, most=2))
+_chain = st.builds(s.Soon, _body(st.builds(s.Soon, _body(_small_soon, most=1)), most=2))
+_drain = st.builds(s.Watch, _index, st.just("read"), st.integers(1, 3), st.just((s.Take(0, 64),)))
+
+_callbacks = _scenario(
+    _body(_soon, _chain, _small_timer, _drain, most=5),
+    _script(_post, _send, _elapse, most=5),
+    streams=st.integers(0, 2),
+)
+
+_wakeups = _scenario(
+    _body(_small_timer, _small_soon, most=2),
+    _script(_post, _post, _post, _post, _elapse, _elapse, _flood, most=6),
+)
+
+_handler = _body(_take, _take, _give, _unwatch, _close, _fail, _small_soon, most=3)
+_reopen = st.builds(s.Reopen, _index, _body(_take, _unwatch, most=2))
+_eager_handler = _body(_take, _unwatch, _close, _reopen, _fail, most=3)
+_direction = st.sampled_from(("read", "read", "write"))
+_watch_file = st.just(s.WatchFile())
+_watch = st.builds(s.Watch, _index, _direction, st.integers(1, 4), st.one_of(_handler, _eager_handler))
+
+_descriptors = _scenario(
+    _body(_watch, _watch, _watch, _watch, _unwatch, _reopen, _small_timer, _watch_file, most=5),
+    _script(_send, _send, _send, _half_close, _leave, _post, _elapse, most=7),
+    streams=st.integers(1, 3),
+)
+
+_checkpoint = st.builds(s.Checkpoint, st.integers(1, 5))
+_sleep = st.builds(s.Sleep, _delay)
+_receive = st.builds(s.Receive, st.integers(0, 1), _size)
+_send_all = st.builds(s.SendAll, st.integers(0, 1), st.sampled_from((1, 5, 9000)))
+_wait_event = st.builds(s.WaitEvent, st.integers(0, 1))
+_join = st.builds(s.Join, _index)
+_operate = st.builds(s.Operate, st.integers(0, 7), st.booleans())
+
+
+def _task_body(*steps: SearchStrategy[s.Do | s.AsyncDo], most: int = 4) -> SearchStrategy[s.TaskProgram]:
+    return st.lists(st.one_of(*steps), max_size=most).map(tuple)
+
+
+_busy = st.builds(s.Spawn, st.builds(s.Checkpoint, st.integers(2, 6)).map(lambda step: (step,)))
+_small_task = st.builds(s.Spawn, _task_body(_checkpoint, _sleep, _wait_event, _fail, most=2))
+_task = st.builds(
+    s.Spawn,
+    _task_body(
+        *(_checkpoint, _sleep, _wait_event, _set_event, _join, _cancel_task, _operate, _operate),
+        *(_small_task, _small_soon, _fail),
+    ),
+)
+
+_tasks = _scenario(
+    _body(_task, _task, _busy, _cancel_task, _set_event, _small_timer, most=5),
+    _script(_post, _elapse, most=3),
+)
+
+_reader = st.builds(s.Spawn, _task_body(_receive, _receive, _receive, _checkpoint, most=4))
+_streamer = st.builds(
+    s.Spawn, _task_body(_receive, _send_all, _sleep, _close, _cancel_task, _checkpoint, most=4)
+)
+
+_streams = _scenario(
+    _body(_reader, _streamer, _close, _cancel_task, _drain, most=4),
+    _script(_send, _send, _half_close, _leave, _reset, _stop_reading, _elapse, most=7),
+    streams=st.integers(1, 2),
+    tcp=st.booleans(),
+)
+
+_connect = st.just(s.Connect())
+
+_echo = _scenario(
+    st.just(()),
+    _script(_connect, _connect, _send, _send, _send, _half_close, _stop_reading, _leave, most=10),
+    echo=True,
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A strategy, and the selectors of the clauses that its scenarios are for."""
+
+    scenarios: SearchStrategy[Scenario]
+    exercises: tuple[str, ...]
+
+
+FAMILIES: Mapping[str, Family] = {
+    "timers": Family(_timers, ("TIMER", "CALL", "LOOP", "FAIR")),
+    "callbacks": Family(_callbacks, ("LOOP", "CALL", "FAIR", "WAKE")),
+    "wakeups": Family(_wakeups, ("WAKE", "CALL", "LOOP")),
+    "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL")),
+    "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
+    "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL")),
+    "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
+}

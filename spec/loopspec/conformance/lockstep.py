@@ -1,0 +1,994 @@
+"""Lockstep: one scenario on one loop, on the real kernel, the same every time.
+
+A run is repeatable if nothing in it happens at a moment of its own choosing. So the loop's thread does
+nearly everything: its wait goes through :class:`Lockstep`, which lets the clients act there, between two
+steps of the loop, by the script, and then asks the real epoll instance what is ready. Only time is not
+real: it passes when the loop would sleep and nobody acts, by exactly the timeout that the loop asked for.
+
+Some things must happen *while the thread sleeps*: that is where wake-ups are lost. For these there is one
+other thread, the :class:`Hand`. The loop's thread really goes to sleep in an epoll wait; the hand acts
+once the kernel itself reports the sleep (``/proc/self/task/TID/wchan``), then looks whether the loop's
+epoll has become readable, which says whether this action wakes it, and if not, wakes it through a
+descriptor of its own and has the trace say that the loop slept on. The two never run at once, so the
+order of events is the script's.
+
+Whether the loop's thread was suspended where it may not be is the kernel's account too: its voluntary
+context switches, ``ru_nvcsw``, between the end of one wait and the begin of the next. Waiting for the
+interpreter's lock would count, so the hand is parked in a lock whenever the loop runs, and the switch
+interval is so long that nobody asks for the interpreter. A thread that is suspended there *for ever* is
+found by an alarm: a signal looks once a second whether the trace grows, and breaks the call off; no
+verdict comes from how long anything took.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from loopspec import trace
+from loopspec.conformance import scenario as script
+from loopspec.conformance.adapter import Adapter, Operation, TaskHandle, TimerHandle, World
+from loopspec.conformance.scenario import MILLISECOND, At, Program, Scenario, TaskProgram
+from loopspec.trace import Direction, Event, Outcome, Reason
+
+MAX_TURNS = 200
+"""After so many turns a run is cut off. A scenario that ends needs a tenth; one that spins has shown it."""
+
+START = 1_000_000 * MILLISECOND
+"""The instant at which every run begins: small enough for a loop that keeps seconds in a float."""
+
+AN_HOUR = 3_600_000 * MILLISECOND
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+_ALARM = 1.0
+#: Where a thread that sleeps in epoll_wait is, by what the compiler made of the kernel's source.
+_EPOLL_WAITS = frozenset((b"ep_poll", b"do_epoll_wait"))
+_SIOCOUTQ = 0x5411
+
+
+class Stuck(KeyboardInterrupt):
+    """The loop's thread was suspended, or ran, without end. No loop keeps a KeyboardInterrupt."""
+
+
+class BoomError(Exception):
+    """What a scenario's handlers let out."""
+
+
+def _switches() -> int:
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+class Hand:
+    """The one other thread: it does what clients and threads do while the loop's thread sleeps."""
+
+    name = "hand"
+
+    def __init__(self) -> None:
+        self._go = threading.Semaphore(0)
+        self._done = threading.Semaphore(0)
+        self._job: Callable[[], None] | None = None
+        self._error: BaseException | None = None
+        self._sleeper = os.open(f"/proc/self/task/{threading.get_native_id()}/wchan", os.O_RDONLY)
+        self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._work, name="loopspec hand", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and give back what it held."""
+        self._job = None
+        self._go.release()
+        self._thread.join()
+        os.close(self._sleeper)
+        os.close(self._kick)
+
+    def _work(self) -> None:
+        while True:
+            self._go.acquire()
+            if self._job is None:
+                return
+            try:
+                self._job()
+            except BaseException as error:
+                self._error = error
+            self._done.release()
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Have ``job`` done by the other thread, and wait for it."""
+        self._job = job
+        self._go.release()
+        self._done.acquire()
+        self._raise()
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def do_asleep(self, job: Callable[[], None], epoll: int) -> bool:
+        """Sleep in a wait on ``epoll``, have ``job`` done meanwhile, and tell whether that wakes the sleeper."""
+        woken = [False]
+
+        def act() -> None:
+            while not self._asleep():
+                os.sched_yield()
+            try:
+                job()
+            finally:
+                woken[0] = bool(select.select([epoll], [], [], 0)[0])
+                os.eventfd_write(self._kick, 1)
+
+        with select.epoll() as bed:
+            bed.register(epoll, select.EPOLLIN)
+            bed.register(self._kick, select.EPOLLIN)
+            self._job = act
+            self._go.release()
+            bed.poll()
+        self._done.acquire()
+        os.eventfd_read(self._kick)
+        self._raise()
+        return woken[0]
+
+    def _asleep(self) -> bool:
+        return os.pread(self._sleeper, 64, 0) in _EPOLL_WAITS
+
+
+@contextmanager
+def hand() -> Iterator[Hand]:
+    """A hand for the calling thread, which must be the main one, in a process made quiet for lockstep."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000.0)
+    made = Hand()
+    try:
+        yield made
+    finally:
+        made.close()
+        sys.setswitchinterval(interval)
+
+
+class _Watched:
+    """An epoll instance whose waits go through the run: everything else is the kernel's."""
+
+    def __init__(self, wait: Callable[[_Watched, float | None, int], list[tuple[int, int]]]) -> None:
+        self._epoll = select.epoll()
+        self._wait = wait
+        self.register = self._epoll.register
+        self.modify = self._epoll.modify
+        self.unregister = self._epoll.unregister
+        self.fileno = self._epoll.fileno
+        self.close = self._epoll.close
+
+    def ready(self, maxevents: int) -> list[tuple[int, int]]:
+        return self._epoll.poll(0, maxevents)
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+        return self._wait(self, timeout, maxevents)
+
+
+class _Stream:
+    """A connection: the client's socket, and the server's if the scenario holds it."""
+
+    __slots__ = ("client", "fd", "number", "reads", "sent", "server", "torn", "written")
+
+    def __init__(self, number: int, client: socket.socket, server: socket.socket | None, fd: int) -> None:
+        self.number = number
+        self.client: socket.socket | None = client
+        self.server = server
+        self.fd = fd
+        self.reads = True
+        self.torn = False
+        self.sent = 0
+        self.written = 0
+
+
+class _Registration:
+    __slots__ = ("direction", "left", "number", "stream", "token")
+
+    def __init__(self, number: int, stream: _Stream, direction: Direction, left: int) -> None:
+        self.number = number
+        self.stream = stream
+        self.direction = direction
+        self.left = left
+        self.token: object = None
+
+
+class _Timer:
+    __slots__ = ("call", "callback", "handle", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.call = -1
+        self.handle: TimerHandle | None = None
+        self.callback: weakref.ref[_Callback] | None = None
+
+
+class _Callback:
+    """A callable that nobody but the loop holds, so that its death can be seen."""
+
+    __slots__ = ("__weakref__", "_run")
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._run = run
+
+    def __call__(self) -> None:
+        self._run()
+
+
+class _Task:
+    __slots__ = ("handle", "key", "number", "reason", "running")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.reason: Reason = "checkpoint"
+        self.key = 0
+        self.running = False
+        self.handle: TaskHandle | None = None
+
+
+class _Stepped(Coroutine[object, object, str]):
+    """A task's coroutine, whose every step is told. Any loop that drives coroutines can drive it."""
+
+    def __init__(self, run: Lockstep, task: _Task, inner: Coroutine[object, object, str]) -> None:
+        self._run = run
+        self._task = task
+        self._inner = inner
+
+    def send(self, value: object) -> object:
+        return self._step(lambda: self._inner.send(value))
+
+    def throw(
+        self,
+        error: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,  # noqa: ARG002 - the signature is PEP 342's
+    ) -> object:
+        thrown = error if isinstance(error, BaseException) else error(*(() if value is None else (value,)))
+        return self._step(lambda: self._inner.throw(thrown))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Generator[object, object, str]:
+        raise TypeError("a task's coroutine is driven, not awaited")
+
+    def _step(self, resume: Callable[[], object]) -> object:
+        run, task = self._run, self._task
+        run.tell(trace.Step(run.turn, task.number, run.now()))
+        try:
+            request = resume()
+        except StopIteration as end:
+            run.ended(task, "value", str(end.value))
+            raise
+        except Stuck:
+            raise
+        except Exception as error:
+            run.ended(task, "error", str(error))
+            raise
+        except BaseException:
+            run.ended(task, "cancelled", "")
+            raise
+        run.tell(trace.Await(run.turn, task.number, task.reason, task.key))
+        return request
+
+
+class Lockstep:
+    """One run. It is the :class:`~loopspec.conformance.adapter.World` of the loop that it runs."""
+
+    def __init__(self, hand: Hand, scenario: Scenario, tell: Callable[[Event], None]) -> None:
+        self.tell = tell
+        self.turn = 0
+        self._hand = hand
+        self._scenario = scenario
+        self._script = list(scenario.script)
+        self._now = START
+        self._passed = 0
+        self._heard = 0
+        self._ended = False
+        self._switches = 0
+        self._calls = 0
+        self._callbacks = 0
+        self._booms = 0
+        self._keys = 0
+        self._fds: dict[int, int] = {}
+        self._streams: list[_Stream] = []
+        self._registrations: list[_Registration] = []
+        self._registered = 0
+        self._timers: list[_Timer] = []
+        self._armed = 0
+        self._live_timers = 0
+        self._tasks: list[_Task] = []
+        self._live_tasks = 0
+        self._outcomes: dict[int, tuple[Outcome, str]] = {}
+        self._events: dict[int, tuple[int, Operation]] = {}
+        self._listener: socket.socket | None = None
+        self._loop: Adapter
+
+    # -- the run
+
+    def run(self, make: Callable[[World], Adapter]) -> None:
+        """Run the scenario on a new loop."""
+        with self._alarm():
+            self._loop = make(self)
+            try:
+                for _ in range(self._scenario.streams):
+                    self._open_stream()
+                if self._scenario.echo:
+                    self._listen()
+                self._loop.run(self._main)
+            except Stuck:
+                self.tell(trace.Suspend("loop"))
+            finally:
+                self._end()
+
+    def _main(self) -> None:
+        if self._listener is not None:
+            self._loop.serve_echo(self._listener)
+        self._handle(trace.Run(self.turn, self._new_callback()), self._scenario.program)
+
+    def _end(self) -> None:
+        self._ended = True
+        try:
+            self._loop.close()
+        finally:
+            if self._listener is not None:
+                self._listener.close()
+            for stream in self._streams:
+                if stream.client is not None:
+                    stream.client.close()
+                if stream.server is not None:
+                    stream.server.close()
+
+    @contextmanager
+    def _alarm(self) -> Iterator[None]:
+        seen = -1
+
+        def look(_signal: int, _frame: FrameType | None) -> None:
+            nonlocal seen
+            if seen == self._heard and not self._ended:
+                raise Stuck
+            seen = self._heard
+
+        before = signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, _ALARM, _ALARM)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    # -- the world that the loop sees
+
+    def now(self) -> int:
+        return self._now
+
+    def poller(self) -> _Watched:
+        return _Watched(self._wait)
+
+    def report(self, error: BaseException) -> None:
+        if isinstance(error, BoomError) and not self._ended:
+            self.tell(trace.Report(self.turn, str(error)))
+
+    def _wait(self, epoll: _Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
+        if self._ended:
+            return epoll.ready(maxevents)
+        if self.turn and _switches() != self._switches:
+            self.tell(trace.Suspend("loop"))
+        timeout = None if seconds is None or seconds < 0 else round(seconds * 1e9)
+        self._passed += 1
+        self._heard += 1
+        self._clients_read()
+        self.tell(trace.WaitBegin(self.turn, timeout))
+        batch = self._batch(epoll, timeout, maxevents)
+        self.turn += 1
+        named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
+        self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
+        if self.turn >= MAX_TURNS:
+            self._finish()
+        self._switches = _switches()
+        return batch
+
+    def _batch(self, epoll: _Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
+        """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
+        while self._script and self._due(self._script[0]):
+            self._act(self._script.pop(0).act)
+        batch = epoll.ready(maxevents)
+        first = True
+        while not batch and timeout != 0:
+            self._asleep(sample=first)
+            first = False
+            if not self._script:
+                return self._nobody_acts(timeout)
+            at = self._script.pop(0)
+            self._passed = 0
+            if isinstance(at.act, script.Elapse):
+                if timeout is not None:
+                    self._now += timeout
+                    return []
+            elif at.asleep:
+                self._hand.do_asleep(lambda act=at.act: self._act(act, asleep=True), epoll.fileno())  # type: ignore[misc]
+            else:
+                self._act(at.act)
+            batch = epoll.ready(maxevents)
+        return batch
+
+    def _due(self, at: At) -> bool:
+        if at.asleep or isinstance(at.act, script.Elapse) or self._passed <= at.gap:
+            return False
+        self._passed = 0
+        return True
+
+    def _asleep(self, *, sample: bool) -> None:
+        self._clients_read()
+        if sample:
+            threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+            self.tell(trace.Threads(self.turn, threads, self._live_tasks))
+            self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+        self.tell(trace.Suspend("loop"))
+
+    def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
+        if timeout is not None and self._live_timers + self._live_tasks:
+            self._now += timeout
+            return []
+        self.tell(trace.Quiescent(self.turn))
+        self._finish()
+        return []
+
+    def _finish(self) -> None:
+        self._script.clear()
+        self._ended = True
+        self._loop.stop()
+
+    # -- what clients and other threads do
+
+    def _act(self, act: script.Act, *, asleep: bool = False) -> None:
+        match act:
+            case script.Connect():
+                self._connect()
+            case script.Post(count=count, body=body):
+                self._post(count, body, asleep=asleep)
+            case script.Elapse():
+                pass
+            case _:
+                stream = self._client(act.client)
+                if stream is not None and stream.client is not None:
+                    self._client_acts(act, stream, stream.client)
+
+    def _client(self, index: int) -> _Stream | None:
+        present = [stream for stream in self._streams if stream.client is not None]
+        return present[index % len(present)] if present else None
+
+    def _client_acts(
+        self,
+        act: script.Send | script.StopReading | script.HalfClose | script.Leave | script.Reset,
+        stream: _Stream,
+        client: socket.socket,
+    ) -> None:
+        match act:
+            case script.Send(size=size):
+                self._client_sends(stream, client, size)
+            case script.StopReading():
+                stream.reads = False
+                self.tell(trace.StopReading(stream.number))
+            case script.HalfClose():
+                with _gone():
+                    client.shutdown(socket.SHUT_WR)
+                    _delivered(client)
+                    self.tell(trace.HalfClose(stream.number))
+            case script.Leave():
+                self._client_leaves(stream, client, trace.Leave(stream.number))
+            case script.Reset():
+                if client.family == socket.AF_INET:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self._client_leaves(stream, client, trace.Reset(stream.number))
+                else:
+                    self._client_leaves(stream, client, trace.Leave(stream.number))
+
+    def _client_sends(self, stream: _Stream, client: socket.socket, size: int) -> None:
+        with _gone():
+            data = _letters(stream.sent, size)
+            sent = client.send(data)
+            stream.sent += sent
+            self.tell(trace.Send(stream.number, data[:sent]))
+            _delivered(client)
+
+    def _client_leaves(self, stream: _Stream, client: socket.socket, how: Event) -> None:
+        self._client_reads(stream, client)
+        stream.client = None
+        if isinstance(how, trace.Leave):
+            with _gone():
+                client.shutdown(socket.SHUT_RDWR)
+                _delivered(client)
+        client.close()
+        self.tell(how)
+
+    def _clients_read(self) -> None:
+        for stream in self._streams:
+            if stream.client is not None and stream.reads:
+                self._client_reads(stream, stream.client)
+
+    def _client_reads(self, stream: _Stream, client: socket.socket) -> None:
+        with _gone():
+            data = client.recv(1 << 20)
+            self.tell(trace.Receive(stream.number, data))
+            if not data:
+                stream.reads = False
+
+    def _post(self, count: int, body: Program, *, asleep: bool) -> None:
+        """Post from the hand; its suspensions are told unless the loop, woken, wants the interpreter too."""
+
+        def post_all() -> None:
+            for _ in range(count):
+                number, call = self._new_callback(), self._new_call()
+                run = self._posted(number, call, body)
+                self.tell(trace.Call(call, Hand.name, "post"))
+                before = _switches()
+                self._loop.post(run)
+                if not asleep and _switches() != before:
+                    self.tell(trace.Suspend(Hand.name))
+                self.tell(trace.Return(call, Hand.name, delivered=False))
+                self.tell(trace.Post(self.turn, number, Hand.name))
+
+        if asleep:
+            post_all()
+        else:
+            self._hand.do(post_all)
+
+    def _posted(self, number: int, call: int, body: Program) -> Callable[[], None]:
+        def run() -> None:
+            self.tell(trace.Deliver(call))
+            self._handle(trace.Run(self.turn, number), body)
+
+        return run
+
+    # -- streams
+
+    def _open_stream(self) -> _Stream:
+        client, server = _tcp_pair() if self._scenario.tcp else socket.socketpair()
+        return self._new_stream(client, server)
+
+    def _new_stream(self, client: socket.socket, server: socket.socket | None) -> _Stream:
+        for end in (client, server):
+            if end is not None:
+                end.setblocking(False)
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        fd = -1 if server is None else self._fds.setdefault(server.fileno(), len(self._fds))
+        stream = _Stream(len(self._streams), client, server, fd)
+        self._streams.append(stream)
+        self.tell(trace.Connect(stream.number, echo=server is None))
+        return stream
+
+    def _listen(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
+        self._listener.bind("")
+        self._listener.listen(64)
+
+    def _connect(self) -> None:
+        if self._listener is not None:
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            client.connect(self._listener.getsockname())
+            self._new_stream(client, None)
+
+    def _server_end(self, index: int) -> _Stream | None:
+        present = [stream for stream in self._streams if stream.server is not None]
+        return present[index % len(present)] if present else None
+
+    def _close_stream(self, stream: _Stream) -> None:
+        assert stream.server is not None
+        for registration in [entry for entry in self._registrations if entry.stream is stream]:
+            self._disarm(registration)
+        server, stream.server = stream.server, None
+        self._loop.close_socket(server)
+        self.tell(trace.Close(self.turn, stream.fd, stream.number))
+        if not stream.torn:
+            self.tell(trace.Shut(self.turn, stream.number))
+
+    # -- calls and handlers
+
+    def _new_call(self) -> int:
+        self._calls += 1
+        return self._calls - 1
+
+    def _new_callback(self) -> int:
+        self._callbacks += 1
+        return self._callbacks - 1
+
+    @contextmanager
+    def _calling(
+        self, name: str, *, delivered: bool = True, on: str | None = None, nonblocking: bool = False
+    ) -> Iterator[int]:
+        """Tell of a call from the loop's thread, from begin to end. An OSError is told as its result."""
+        call = self._new_call()
+        self.tell(trace.Call(call, "loop", name, on, nonblocking))
+        before = _switches()
+        failure: str | None = None
+        try:
+            yield call
+        except OSError as error:
+            failure = errno.errorcode.get(error.errno or 0)
+            raise
+        finally:
+            if _switches() != before:
+                self.tell(trace.Suspend("loop"))
+            self.tell(trace.Return(call, "loop", delivered, failure))
+
+    def _handle(self, start: Event, body: Program, stream: _Stream | None = None) -> None:
+        """Run one handler: tell, do, tell."""
+        if self._ended:
+            return
+        self._heard += 1
+        self.tell(start)
+        try:
+            for do in body:
+                self._do(do, stream)
+        except BoomError as boom:
+            self.tell(trace.HandlerEnd(self.turn, str(boom)))
+            raise
+        self.tell(trace.HandlerEnd(self.turn, None))
+
+    def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
+        number = self._new_callback()
+
+        def run() -> None:
+            self.tell(trace.Deliver(call))
+            if then is not None:
+                then()
+            self._handle(trace.Run(self.turn, number), body)
+
+        with self._calling("call_soon", delivered=False) as call:
+            self._loop.call_soon(run)
+        self.tell(trace.Enqueue(self.turn, number))
+
+    def _do(self, do: script.Do, stream: _Stream | None) -> None:
+        match do:
+            case script.Soon(body=body):
+                self._soon(body)
+            case script.Later(delay=delay, body=body):
+                self._arm_timer(delay * MILLISECOND, body)
+            case script.CancelTimer(timer=index):
+                if self._timers:
+                    self._cancel_timer(self._timers[index % len(self._timers)])
+            case script.Hoard(count=count):
+                for _ in range(count):
+                    self._arm_timer(AN_HOUR, ())
+                    self._cancel_timer(self._timers[-1])
+            case script.Watch(stream=index, direction=direction, times=times, body=body):
+                watched = self._server_end(index)
+                if watched is not None:
+                    self._arm(watched, direction, times, body)
+            case script.WatchFile():
+                self._watch_file()
+            case script.Unwatch(registration=index):
+                if self._registrations:
+                    self._disarm(self._registrations[index % len(self._registrations)])
+            case script.Close(stream=index):
+                closing = self._server_end(index)
+                if closing is not None:
+                    self._close_stream(closing)
+            case script.Reopen(stream=index, body=body):
+                closing = self._server_end(index)
+                if closing is not None and not self._scenario.tcp:
+                    self._reopen(closing, body)
+            case script.Take(stream=index, size=size):
+                self._take(stream or self._server_end(index), size)
+            case script.Give(stream=index, size=size):
+                self._give(stream or self._server_end(index), size)
+            case script.Fail():
+                self._booms += 1
+                raise BoomError(f"Boom{self._booms}")
+            case script.Work(duration=duration):
+                self._now += duration * MILLISECOND
+            case script.Spawn(body=task_body):
+                self._spawn(task_body)
+            case script.CancelTask(task=index):
+                if self._tasks:
+                    self._cancel_task(self._tasks[index % len(self._tasks)])
+            case script.SetEvent(event=index):
+                self._set_event(index)
+
+    # -- timers
+
+    def _arm_timer(self, delay: int, body: Program) -> None:
+        timer = _Timer(self._armed)
+        self._armed += 1
+        self._live_timers += 1
+
+        def run() -> None:
+            if self._ended:
+                return
+            self.tell(trace.Deliver(call))
+            if timer in self._timers:
+                self._timers.remove(timer)
+                self._live_timers -= 1
+            self._handle(trace.TimerFire(self.turn, timer.number, self._now), body)
+
+        callback = _Callback(run)
+        timer.callback = weakref.ref(callback)
+        at = self._now
+        with self._calling("call_later", delivered=False) as call:
+            timer.call = call
+            timer.handle = self._loop.call_later(delay, callback)
+        self._timers.append(timer)
+        self.tell(trace.TimerArm(self.turn, timer.number, at, delay, timer.handle.deadline))
+
+    def _cancel_timer(self, timer: _Timer) -> None:
+        assert timer.handle is not None
+        assert timer.callback is not None
+        timer.handle.cancel()
+        self._timers.remove(timer)
+        self._live_timers -= 1
+        self.tell(trace.Deliver(timer.call))
+        self.tell(trace.TimerCancel(self.turn, timer.number, retained=timer.callback() is not None))
+
+    # -- registrations
+
+    def _arm(self, stream: _Stream, direction: Direction, times: int, body: Program) -> None:
+        assert stream.server is not None
+        registration = _Registration(self._registered, stream, direction, times)
+
+        def run() -> None:
+            if self._ended:
+                return
+            start = trace.Dispatch(self.turn, registration.number, stream.fd)
+            registration.left -= 1
+            try:
+                self._handle(start, body, stream if stream.server is not None else None)
+            finally:
+                if registration.left <= 0 and registration in self._registrations:
+                    self._disarm(registration)
+
+        try:
+            with self._calling("arm"):
+                registration.token = self._loop.arm(stream.server, direction, run)
+        except Exception as error:
+            name = type(error).__name__
+            self.tell(trace.Refuse(self.turn, stream.fd, stream.number, direction, name))
+            return
+        self._registered += 1
+        self.tell(trace.Arm(self.turn, registration.number, stream.fd, stream.number, direction))
+        for older in [*self._registrations]:
+            if older.stream is stream and older.direction == direction:
+                self._registrations.remove(older)
+                self.tell(trace.Disarm(self.turn, older.number, stream.fd))
+        self._registrations.append(registration)
+
+    def _watch_file(self) -> None:
+        with Path(__file__).open("rb") as file, suppress(OSError):
+            with self._calling("epoll_ctl(ADD) by the loop", on="regular file"):
+                registered = self._loop.arm(file, "read", lambda: None)
+            self._loop.disarm(registered)
+
+    def _disarm(self, registration: _Registration) -> None:
+        self._registrations.remove(registration)
+        with self._calling("disarm"):
+            self._loop.disarm(registration.token)
+        self.tell(trace.Disarm(self.turn, registration.number, registration.stream.fd))
+
+    def _reopen(self, stream: _Stream, body: Program) -> None:
+        assert stream.server is not None
+        number = stream.server.fileno()
+        self._close_stream(stream)
+        client, server = socket.socketpair()
+        if client.fileno() == number:
+            client, server = server, client
+        self._arm(self._new_stream(client, server), "read", 2, body)
+
+    def _take(self, stream: _Stream | None, size: int) -> None:
+        if stream is None or stream.server is None:
+            return
+        with _gone():
+            with self._calling("recv", on="socket", nonblocking=True):
+                data = stream.server.recv(size)
+            self.tell(trace.Read(self.turn, stream.number, data))
+
+    def _give(self, stream: _Stream | None, size: int) -> None:
+        if stream is None or stream.server is None or stream.torn:
+            return
+        data = _letters(stream.written, size)
+        with _gone():
+            with self._calling("send", on="socket", nonblocking=True):
+                sent = stream.server.send(data)
+            stream.written += sent
+            self.tell(trace.Write(self.turn, stream.number, data[:sent]))
+
+    # -- tasks
+
+    def _spawn(self, body: TaskProgram) -> None:
+        task = _Task(len(self._tasks))
+        self._tasks.append(task)
+        self._live_tasks += 1
+        self.tell(trace.Spawn(self.turn, task.number))
+        with self._calling("spawn"):
+            task.handle = self._loop.spawn(lambda: _Stepped(self, task, self._task(task, body)))
+
+    async def _task(self, task: _Task, body: TaskProgram) -> str:
+        for do in body:
+            if self._ended:
+                break
+            self._heard += 1
+            match do:
+                case (
+                    script.Checkpoint()
+                    | script.Sleep()
+                    | script.Receive()
+                    | script.SendAll()
+                    | script.WaitEvent()
+                    | script.Join()
+                    | script.Operate()
+                ):
+                    await self._await(task, do)
+                case _:
+                    self._do(do, None)
+        return f"value {task.number}"
+
+    def ended(self, task: _Task, outcome: Outcome, value: str) -> None:
+        """Tell of a task's end: its coroutine is what knows."""
+        if task.number not in self._outcomes:
+            self._live_tasks -= 1
+        self._outcomes[task.number] = (outcome, value)
+        if not self._ended:
+            self.tell(trace.Done(self.turn, task.number, outcome, value))
+            self.tell(trace.Settle(self.turn, "join", task.number))
+
+    def _cancel_task(self, task: _Task) -> None:
+        assert task.handle is not None
+        self.tell(trace.CancelRequest(self.turn, task.number))
+        task.handle.cancel()
+
+    async def _await(self, task: _Task, do: script.AsyncDo) -> None:
+        match do:
+            case script.Checkpoint(count=count):
+                for _ in range(count):
+                    await self._operate(task, "checkpoint", "checkpoint", 0, self._loop.checkpoint)
+            case script.Sleep(delay=delay):
+                length = delay * MILLISECOND
+                await self._operate(
+                    task, "sleep", "sleep", self._now + length, lambda: self._loop.sleep(length)
+                )
+            case script.Receive(stream=index, size=size):
+                stream = self._server_end(index)
+                if stream is not None and stream.server is not None:
+                    await self._receive(task, stream, stream.server, size)
+            case script.SendAll(stream=index, size=size):
+                stream = self._server_end(index)
+                if stream is not None and stream.server is not None and not stream.torn:
+                    await self._send_all(task, stream, stream.server, size)
+            case script.WaitEvent(event=index):
+                key, event = self._event(index)
+                await self._operate(task, "Event.wait", "event", key, event.call)
+            case script.Join(task=index):
+                await self._join(task, self._tasks[index % len(self._tasks)])
+            case script.Operate(operation=index, ready=ready):
+                await self._operate_other(task, index, ready=ready)
+
+    async def _operate(
+        self, task: _Task, name: str, reason: Reason, key: int, call: Callable[[], Awaitable[object]]
+    ) -> object:
+        """Call one asynchronous operation from a task, and tell how it began and ended."""
+        task.reason, task.key = reason, key
+        outcome: Outcome = "cancelled"
+        self.tell(trace.Begin(self.turn, task.number, name))
+        try:
+            result = await call()
+            outcome = "value"
+            return result
+        except Exception:
+            outcome = "error"
+            raise
+        finally:
+            if not self._ended:
+                self.tell(trace.End(self.turn, task.number, name, outcome))
+
+    async def _receive(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
+        with self._refusing(stream, "read"):
+            data = await self._operate(
+                task, "receive", "read", stream.number, lambda: self._loop.receive(server, size)
+            )
+            assert isinstance(data, bytes)
+            self.tell(trace.Read(self.turn, stream.number, data))
+
+    async def _send_all(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
+        data = _letters(stream.written, size)
+        stream.written += size
+        # Torn until all is given: what a cancelled sender has left behind is nobody's promise.
+        stream.torn = True
+        self.tell(trace.Write(self.turn, stream.number, data))
+        with self._refusing(stream, "write"):
+            await self._operate(
+                task, "send_all", "write", stream.number, lambda: self._loop.send_all(server, data)
+            )
+            stream.torn = False
+
+    @contextmanager
+    def _refusing(self, stream: _Stream, direction: Direction) -> Iterator[None]:
+        """An error out of a stream's operation is an answer, not a fault of the task."""
+        try:
+            yield
+        except Stuck:
+            raise
+        except Exception as error:
+            name = type(error).__name__
+            if not self._ended:
+                self.tell(trace.Refuse(self.turn, stream.fd, stream.number, direction, name))
+
+    async def _join(self, task: _Task, target: _Task) -> None:
+        if target is task or target.handle is None:
+            return
+        handle = target.handle
+        seen = await self._operate(task, "join", "join", target.number, handle.join)
+        assert isinstance(seen, tuple)
+        outcome, value = seen
+        self.tell(trace.Joined(self.turn, task.number, target.number, outcome, value))
+
+    def _event(self, index: int) -> tuple[int, Operation]:
+        if index not in self._events:
+            self._events[index] = (self._new_key(), self._loop.operations()["Event.wait"]())
+        return self._events[index]
+
+    def _set_event(self, index: int) -> None:
+        key, event = self._event(index)
+        event.ready()
+        self.tell(trace.Settle(self.turn, "event", key))
+
+    def _new_key(self) -> int:
+        self._keys += 1
+        return self._keys - 1
+
+    async def _operate_other(self, task: _Task, index: int, *, ready: bool) -> None:
+        operations = self._loop.operations()
+        name = sorted(operations)[index % len(operations)]
+        operation, key = operations[name](), self._new_key()
+
+        def make_ready() -> None:
+            operation.ready()
+            self.tell(trace.Settle(self.turn, "event", key))
+
+        if ready:
+            make_ready()
+        else:
+            self._soon((), then=make_ready)
+        await self._operate(task, name, "event", key, operation.call)
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    """EAGAIN, and a peer that is no longer there, are what may happen to a nonblocking call on a stream."""
+    with suppress(OSError):
+        yield
+
+
+def _letters(start: int, size: int) -> bytes:
+    """``size`` bytes of an endless alphabet, from ``start`` on: no two neighbours are alike."""
+    turn = start % len(_LETTERS)
+    return (_LETTERS * (1 + (turn + size) // len(_LETTERS)))[turn : turn + size]
+
+
+def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+        return client, server
+
+
+def _delivered(client: socket.socket) -> None:
+    """Let TCP carry what was sent: its receiver may need a moment, and the kernel tells when it has it."""
+    if client.family == socket.AF_INET:
+        for _ in range(1000):
+            outstanding = fcntl.ioctl(client, _SIOCOUTQ, b"\0\0\0\0")
+            if not any(outstanding):
+                return
+            os.sched_yield()

@@ -1,0 +1,214 @@
+"""asyncio on its selector event loop, as CPython ships it.
+
+The loop keeps its stock epoll selector, which is given the world's epoll instance; ``time()`` reads the
+world's clock. Nothing else is overridden, and no operation is wrapped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import selectors
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import ClassVar
+
+from loopspec.conformance.adapter import EVERYTHING, HasFileno, Job, Operation, TaskHandle, TimerHandle, World
+from loopspec.trace import Direction, Outcome
+
+SECOND = 1_000_000_000
+
+
+class _Selector(selectors.EpollSelector):
+    """The stock selector; the attribute is where it looks for the class of its epoll object."""
+
+    def __init__(self, world: World) -> None:
+        self._selector_cls = world.poller
+        super().__init__()
+
+
+class _EventLoop(asyncio.SelectorEventLoop):
+    """The stock selector loop on the world's poller and clock."""
+
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self, world: World) -> None:
+        self._now = world.now
+        super().__init__(_Selector(world))
+
+    def time(self) -> float:
+        return self._now() / SECOND
+
+
+class _Timer:
+    """asyncio's timer handle, with its deadline in nanoseconds."""
+
+    __slots__ = ("_handle", "cancel")
+
+    def __init__(self, handle: asyncio.TimerHandle) -> None:
+        self._handle = handle
+        self.cancel = handle.cancel
+
+    @property
+    def deadline(self) -> int:
+        return round(self._handle.when() * SECOND)
+
+
+class _Task:
+    """asyncio's task; ``wait`` joins without passing a cancellation on, in either direction."""
+
+    __slots__ = ("_task", "cancel")
+
+    def __init__(self, task: asyncio.Task[str]) -> None:
+        self._task = task
+        self.cancel = task.cancel
+        task.add_done_callback(_retrieve)
+
+    async def join(self) -> tuple[Outcome, str]:
+        await asyncio.wait((self._task,))
+        if self._task.cancelled():
+            return "cancelled", ""
+        error = self._task.exception()
+        return ("value", self._task.result()) if error is None else ("error", str(error))
+
+
+def _retrieve(task: asyncio.Task[str]) -> None:
+    """Look at the outcome, so that asyncio does not tell of one that nobody has looked at."""
+    if not task.cancelled():
+        task.exception()
+
+
+class _QueueGet:
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[None] = asyncio.Queue()
+        self.call = self._queue.get
+
+    def ready(self) -> None:
+        self._queue.put_nowait(None)
+
+
+class _QueuePut:
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
+        self._queue.put_nowait(None)
+        self.ready = self._queue.get_nowait
+
+    def call(self) -> Awaitable[None]:
+        return self._queue.put(None)
+
+
+class _EventWait:
+    def __init__(self) -> None:
+        event = asyncio.Event()
+        self.ready = event.set
+        self.call = event.wait
+
+
+class _SemaphoreAcquire:
+    def __init__(self) -> None:
+        semaphore = asyncio.Semaphore(0)
+        self.ready = semaphore.release
+        self.call = semaphore.acquire
+
+
+class AsyncioLoop:
+    """The adapter; see :mod:`loopspec.conformance.adapter`."""
+
+    version: ClassVar[str] = f"asyncio {platform.python_version()}"
+    shows: ClassVar[frozenset[str]] = EVERYTHING
+
+    def __init__(self, world: World) -> None:
+        self._loop = _EventLoop(world)
+        self._loop.set_exception_handler(lambda _, context: _report(world, context))
+        self._servers: list[asyncio.AbstractServer] = []
+        self.stop = self._loop.stop
+        self.call_soon = self._loop.call_soon
+        self.post = self._loop.call_soon_threadsafe
+
+    def run(self, main: Callable[[], None]) -> None:
+        self._loop.call_soon(main)
+        self._loop.run_forever()
+
+    def close(self) -> None:
+        async def end_all() -> None:
+            for server in self._servers:
+                server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        if self._servers or asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(end_all())
+        self._loop.close()
+
+    # -- callbacks
+
+    def call_later(self, delay: int, callback: Callable[[], None]) -> TimerHandle:
+        return _Timer(self._loop.call_later(delay / SECOND, callback))
+
+    def timers_held(self) -> int:
+        return len(self._loop._scheduled)
+
+    def arm(self, sock: HasFileno, direction: Direction, callback: Callable[[], None]) -> object:
+        if direction == "read":
+            self._loop.add_reader(sock, callback)
+            return partial(self._loop.remove_reader, sock)
+        self._loop.add_writer(sock, callback)
+        return partial(self._loop.remove_writer, sock)
+
+    def disarm(self, registration: object) -> None:
+        assert callable(registration)
+        registration()
+
+    def close_socket(self, sock: socket.socket) -> None:
+        sock.close()
+
+    # -- coroutines
+
+    def spawn(self, job: Job) -> TaskHandle:
+        return _Task(self._loop.create_task(job()))
+
+    async def checkpoint(self) -> None:
+        await asyncio.sleep(0)
+
+    async def sleep(self, delay: int) -> None:
+        await asyncio.sleep(delay / SECOND)
+
+    async def receive(self, sock: socket.socket, size: int) -> bytes:
+        return await self._loop.sock_recv(sock, size)
+
+    async def send_all(self, sock: socket.socket, data: bytes) -> None:
+        await self._loop.sock_sendall(sock, data)
+
+    def operations(self) -> Mapping[str, Callable[[], Operation]]:
+        return {
+            "Event.wait": _EventWait,
+            "Queue.get": _QueueGet,
+            "Queue.put": _QueuePut,
+            "Semaphore.acquire": _SemaphoreAcquire,
+        }
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        async def serve() -> None:
+            self._servers.append(await asyncio.start_unix_server(_echo, sock=listener))
+
+        self._loop.create_task(serve())
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+def _report(world: World, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    if isinstance(error, BaseException):
+        world.report(error)

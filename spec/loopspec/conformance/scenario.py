@@ -1,0 +1,382 @@
+"""Scenarios: what the world does to a loop, as data.
+
+A scenario has two sides. *Inside* is a program: what the first callback does, and the handlers, timers,
+callbacks and tasks that it brings about do in turn. *Outside* is a script of actions, by clients and by
+other threads, each placed between the loop's steps by how many waits it lets pass first, or set to fall
+while the loop's thread sleeps. Both are trees of small frozen values, drawn by Hypothesis, which can so
+make any of them smaller; and since a program is data, every program ends.
+
+A name in a program is an index into what exists when it runs, modulo how many there are; where nothing
+exists the step does nothing. So every value is a valid scenario, and what remains when a part is cut out
+still means something.
+
+What a loop is asked for is only ever what its adapter offers; nothing here knows of any loop.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import TypeAlias
+
+from loopspec.conformance.result import UsageError
+from loopspec.trace import Direction
+
+MILLISECOND = 1_000_000
+
+# --- inside: what handlers and tasks do -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Soon:
+    """Queue a callback."""
+
+    body: Program
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Arm a timer, ``delay`` milliseconds from now."""
+
+    delay: int
+    body: Program
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Cancel a timer."""
+
+    timer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hoard:
+    """Arm and cancel ``count`` timers that lie far ahead."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Register a handler for a stream; it runs ``body`` each time, and ends itself after ``times``."""
+
+    stream: int
+    direction: Direction
+    times: int
+    body: Program
+
+
+@dataclass(frozen=True, slots=True)
+class WatchFile:
+    """Register a handler for a regular file, which no loop can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """End a registration."""
+
+    registration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the server's end of a stream."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Close the server's end of a stream, and open another one, which gets the same number; watch it."""
+
+    stream: int
+    body: Program
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Receive what there is, at most ``size`` bytes, without waiting."""
+
+    stream: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Send ``size`` bytes without waiting."""
+
+    stream: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Let an exception out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Compute for so many milliseconds."""
+
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start a task."""
+
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    """Ask for a task's cancellation."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetEvent:
+    """Set an event."""
+
+    event: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Let others run, ``count`` times over."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Sleep for so many milliseconds."""
+
+    delay: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Wait for at most ``size`` bytes."""
+
+    stream: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendAll:
+    """Send ``size`` bytes, waiting as long as it takes."""
+
+    stream: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitEvent:
+    """Wait for an event to be set."""
+
+    event: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Wait for the end of a task."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operate:
+    """Call one of the loop's other operations, which is ready, or becomes so while the task waits."""
+
+    operation: int
+    ready: bool
+
+
+Do: TypeAlias = (
+    Soon
+    | Later
+    | CancelTimer
+    | Hoard
+    | Watch
+    | WatchFile
+    | Unwatch
+    | Close
+    | Reopen
+    | Take
+    | Give
+    | Fail
+    | Work
+    | Spawn
+    | CancelTask
+    | SetEvent
+)
+AsyncDo: TypeAlias = Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate
+Program: TypeAlias = tuple[Do, ...]
+TaskProgram: TypeAlias = tuple[Do | AsyncDo, ...]
+
+# --- outside: what clients and threads do ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Another client connects to the echo server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A client sends ``size`` bytes."""
+
+    client: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopReading:
+    """A client reads no more."""
+
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class HalfClose:
+    """A client shuts its sending side down."""
+
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A client closes its socket."""
+
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A client tears its connection down."""
+
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Another thread posts ``count`` callbacks."""
+
+    count: int
+    body: Program
+
+
+@dataclass(frozen=True, slots=True)
+class Elapse:
+    """Nobody acts until the loop's wait times out."""
+
+
+Act: TypeAlias = Connect | Send | StopReading | HalfClose | Leave | Reset | Post | Elapse
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """``act``, once ``gap`` waits have begun since the action before; ``asleep``: while the thread sleeps."""
+
+    gap: int
+    asleep: bool
+    act: Act
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """``streams`` are connected from the start, over TCP or as Unix pairs; ``echo``: the loop serves echo."""
+
+    streams: int
+    tcp: bool
+    echo: bool
+    program: Program
+    script: tuple[At, ...]
+
+
+# --- to a token and back ----------------------------------------------------------------------------------
+
+_NODES: Mapping[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        *(Soon, Later, CancelTimer, Hoard, Watch, WatchFile, Unwatch, Close, Reopen, Take, Give, Fail, Work),
+        *(Spawn, CancelTask, SetEvent, Checkpoint, Sleep, Receive, SendAll, WaitEvent, Join, Operate),
+        *(Connect, Send, StopReading, HalfClose, Leave, Reset, Post, Elapse, At, Scenario),
+    )
+}
+_TOKEN_VERSION = "1"
+
+
+def _pack(value: object) -> object:
+    if type(value).__name__ in _NODES:
+        return [type(value).__name__, *(_pack(getattr(value, entry.name)) for entry in fields(value))]  # type: ignore[arg-type]
+    if isinstance(value, tuple):
+        return [_pack(item) for item in value]
+    return value
+
+
+def _unpack(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    if value and isinstance(value[0], str) and value[0] in _NODES:
+        cls = _NODES[value[0]]
+        if len(value) - 1 != len(fields(cls)):
+            raise ValueError(f"{value[0]} has {len(value) - 1} fields")
+        return cls(*(_unpack(item) for item in value[1:]))
+    return tuple(_unpack(item) for item in value)
+
+
+def token_of(scenario: Scenario) -> str:
+    """The short text that replays ``scenario``: a version, then the scenario itself, packed."""
+    packed = zlib.compress(json.dumps(_pack(scenario), separators=(",", ":")).encode(), 9)
+    return f"{_TOKEN_VERSION}-{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
+
+
+def scenario_of(token: str) -> Scenario:
+    """The scenario that ``token`` replays. Raises :class:`UsageError` for a text that is no such token."""
+    version, dash, packed = token.partition("-")
+    if not dash or version != _TOKEN_VERSION:
+        raise UsageError(
+            f"replay token {token[:20]!r} is not of version {_TOKEN_VERSION}: "
+            "take a token that this version of loopspec printed"
+        )
+    try:
+        plain = zlib.decompress(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
+        scenario = _unpack(json.loads(plain))
+    except (ValueError, binascii.Error, zlib.error):
+        scenario = None
+    if not isinstance(scenario, Scenario):
+        raise UsageError(f"replay token {token[:20]!r}… is damaged: copy it whole from the report")
+    return scenario
+
+
+# --- in words -----------------------------------------------------------------------------------------------
+
+
+def _words(node: object, indent: str) -> Iterator[str]:
+    names = [entry.name for entry in fields(node)]  # type: ignore[arg-type]
+    body: tuple[object, ...] = node.body if "body" in names else ()  # type: ignore[attr-defined]
+    told = ", ".join(f"{name}={getattr(node, name)}" for name in names if name != "body")
+    yield f"{indent}{type(node).__name__}({told})" + (":" if body else "")
+    for inner in body:
+        yield from _words(inner, indent + "  ")
+
+
+def in_words(scenario: Scenario) -> tuple[str, ...]:
+    """``scenario`` as a person reads it, a line each."""
+    lines = [f"{scenario.streams} {'TCP' if scenario.tcp else 'Unix'} streams"]
+    if scenario.echo:
+        lines.append("an echo server")
+    for node in scenario.program:
+        lines += _words(node, "inside:  ")
+    for at in scenario.script:
+        when = f"after {at.gap} waits" + (", asleep" if at.asleep else "")
+        first, *rest = _words(at.act, "")
+        lines += [f"outside: {when}: {first}", *(f"         {line}" for line in rest)]
+    return tuple(lines)
