@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NamedTuple
+
 from loopspec.clause import Clause, Kind, Level, Profile
 from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult
-from loopspec.judge import Verdict, Violation
+from loopspec.judge import Broken, Kept, Progress, Verdict, Violation
 from loopspec.trace import (
     Arm,
     Connect,
@@ -31,6 +34,24 @@ ORDER = clause("TIMER.ORDER.DEADLINE_THEN_ARMING", Level.SHOULD, "Timers fire by
 POSTS = clause("WAKE.POST.NOT_LOST", Level.MUST, "No post is lost.")
 NESTED = clause("LOOP.DISPATCH.NOT_NESTED", Level.MUST, "No handler starts while another runs.")
 CLAUSES = (NESTED, EARLY, ORDER, POSTS)
+
+
+class Silence(NamedTuple):
+    """What was cancelled keeps silent."""
+
+    cancelled: bool = False
+
+    def after(self, event: Event) -> Progress:
+        if isinstance(event, TimerCancel):
+            return Kept(Silence(cancelled=True))
+        return Broken("silence", "a timer fired", None) if self.cancelled else None
+
+
+SILENT = replace(
+    clause("CANCEL.INV.SILENT", Level.MUST, "What was cancelled keeps silent."),
+    rule=Silence,
+    watches={TimerCancel: "timer", TimerFire: "timer"},
+)
 
 EVENTS: tuple[Event, ...] = (
     WaitBegin(0, None),

@@ -27,7 +27,7 @@ from typing import IO
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 import loopspec
@@ -151,14 +151,14 @@ def check(
     from loopspec.conformance import campaign
 
     names = loops or DEFAULT_LOOPS
-    if token is None:
-        seed = secrets.randbelow(SEEDS) if seed is None else seed
-        examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
     out = Console()
-    out.print(report.heading(seed, examples), soft_wrap=True)
-    if seed is None or examples is None:
+    if token is not None:
+        out.print(report.heading(None, None), soft_wrap=True)
         results = campaign.replay(names, token, clauses)
     else:
+        seed = secrets.randbelow(SEEDS) if seed is None else seed
+        examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
+        out.print(report.heading(seed, examples), soft_wrap=True)
         with _progress() as on_progress:
             results = campaign.check(
                 names, clauses=clauses, examples=examples, seed=seed, on_progress=on_progress
@@ -205,7 +205,7 @@ def _status(results: Results) -> int:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Progress], None]]:
-    """What takes the campaign's progress: a bar on a terminal, elsewhere a line whenever something begins."""
+    """What takes the campaign's progress: a bar a loop on a terminal, elsewhere a line for each beginning."""
     screen = Console(stderr=True)
     if not screen.is_terminal:
         begun: set[tuple[str, str]] = set()
@@ -219,11 +219,13 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task("", total=None)
+        tasks: dict[str, TaskID] = {}
 
         def draw(progress: Progress) -> None:
+            if progress.loop not in tasks:
+                tasks[progress.loop] = bar.add_task("")
             bar.update(
-                task,
+                tasks[progress.loop],
                 description=f"{progress.loop}: {progress.phase}",
                 completed=progress.done,
                 total=progress.total,
