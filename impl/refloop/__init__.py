@@ -1,0 +1,89 @@
+"""refloop: a small event loop that is meant to be read, cited, and used.
+
+A reactor (one wait on many descriptors, timers, callbacks, thread-safe posts), coroutines on top of it, with
+structured concurrency and level-triggered cancellation, and byte streams. Instants and durations are integer
+nanoseconds: ``await sleep(2 * SECOND)``.
+"""
+
+from refloop.cancel import Cancelled, CancelScope, fail_after, fail_at, move_on_after, move_on_at
+from refloop.errors import (
+    BusyResourceError,
+    ClosedReactorError,
+    ClosedResourceError,
+    DeadlockError,
+    ForeignThreadError,
+    ForkedError,
+    TaskCancelledError,
+)
+from refloop.groups import TaskGroup
+from refloop.here import current_reactor, current_runtime, current_task
+from refloop.kernel import LINUX, MILLISECOND, SECOND, Kernel, Poller, Waker
+from refloop.reactor import Direction, Handle, Mode, Reactor, Registration
+from refloop.runtime import Instrument, Runtime, run
+from refloop.streams import (
+    Listener,
+    SocketStream,
+    listen_tcp,
+    listen_unix,
+    open_tcp,
+    open_unix,
+    serve,
+)
+from refloop.tasks import Raised, Returned, State, Task, Trap, WasCancelled, checkpoint
+from refloop.timers import Timer
+from refloop.waits import Event, notify_closing, sleep, sleep_until, wait_readable, wait_writable
+
+__all__ = [
+    "LINUX",
+    "MILLISECOND",
+    "SECOND",
+    "BusyResourceError",
+    "CancelScope",
+    "Cancelled",
+    "ClosedReactorError",
+    "ClosedResourceError",
+    "DeadlockError",
+    "Direction",
+    "Event",
+    "ForeignThreadError",
+    "ForkedError",
+    "Handle",
+    "Instrument",
+    "Kernel",
+    "Listener",
+    "Mode",
+    "Poller",
+    "Raised",
+    "Reactor",
+    "Registration",
+    "Returned",
+    "Runtime",
+    "SocketStream",
+    "State",
+    "Task",
+    "TaskCancelledError",
+    "TaskGroup",
+    "Timer",
+    "Trap",
+    "Waker",
+    "WasCancelled",
+    "checkpoint",
+    "current_reactor",
+    "current_runtime",
+    "current_task",
+    "fail_after",
+    "fail_at",
+    "listen_tcp",
+    "listen_unix",
+    "move_on_after",
+    "move_on_at",
+    "notify_closing",
+    "open_tcp",
+    "open_unix",
+    "run",
+    "serve",
+    "sleep",
+    "sleep_until",
+    "wait_readable",
+    "wait_writable",
+]

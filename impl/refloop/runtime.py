@@ -1,0 +1,220 @@
+"""The runtime: tasks on top of a reactor, and :func:`run`, which puts both together and takes them apart.
+
+It adds nothing to the turn. A task's step is an entry of the reactor's ready queue, a sleep is a timer, a
+wait for a descriptor is a holder of its slot; the runtime spawns, remembers who is running, and looks after
+the end.
+
+**Deadlock.** When nothing is ready, no timer is armed and no descriptor is waited for, only another thread or
+a signal handler could still post. If there is neither, the tasks that are left wait for each other for ever,
+and the runtime says so with their names and reasons rather than sleep.
+
+**Observation** costs nothing while nobody observes: the tasks of a runtime with instruments are of another
+class, whose two methods, step and wake, tell of themselves.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Final, TypeVar, TypeVarTuple
+
+from refloop.errors import DeadlockError
+from refloop.here import here
+from refloop.kernel import LINUX, Kernel
+from refloop.reactor import Reactor
+from refloop.tasks import DONE, Home, Returned, Task, Trap
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Instrument:
+    """What an observer of tasks may override; every method is called on the loop's thread.
+
+    In each, ``task.state``, ``task.trap`` and ``task.outcome`` tell the rest.
+    """
+
+    def task_spawned(self, task: Task[object]) -> None:
+        """``task`` is new, and queued for its first step."""
+
+    def task_scheduled(self, task: Task[object]) -> None:
+        """``task`` has been woken, and is queued for its next step."""
+
+    def before_task_step(self, task: Task[object]) -> None:
+        """``task`` is about to be resumed."""
+
+    def after_task_step(self, task: Task[object]) -> None:
+        """``task`` has given up the thread: it waits, is ready again, or is done."""
+
+    def task_exited(self, task: Task[object]) -> None:
+        """``task`` has its outcome."""
+
+
+class _ObservedTask(Task[T]):
+    __slots__ = ()
+
+    def run(self) -> None:
+        instruments = self.runtime.instruments
+        for instrument in instruments:
+            instrument.before_task_step(self)
+        try:
+            super().run()
+        finally:
+            for instrument in instruments:
+                instrument.after_task_step(self)
+                if self.state is DONE:
+                    instrument.task_exited(self)
+
+    def wake(self, error: BaseException | None = None) -> None:
+        super().wake(error)
+        for instrument in self.runtime.instruments:
+            instrument.task_scheduled(self)
+
+
+class _Root(Home):
+    """The home of the tasks that no group answers for."""
+
+    __slots__ = ("_runtime",)
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self._runtime = runtime
+
+    def ended(self, task: Task[object]) -> None:
+        error = task.error
+        if isinstance(error, Exception) and not task.joined and task is not self._runtime.main:
+            self._runtime.reactor.on_error(error)
+
+
+class Runtime:
+    """Coroutines on ``reactor``, in the thread that owns it; a thread has at most one runtime that is open.
+
+    ``instruments`` observe its tasks. ``current`` is the task that is running, None between steps.
+    """
+
+    def __init__(self, reactor: Reactor, instruments: Sequence[Instrument] = ()) -> None:
+        if here.runtime is not None:
+            raise RuntimeError(
+                "this thread has a refloop runtime already, and a loop in a loop would stop it"
+            )
+        self.reactor = reactor
+        self.instruments = tuple(instruments)
+        self.current: Task[object] | None = None
+        self.main: Task[object] | None = None
+        self.ready: Final = reactor.ready
+        self._root = _Root(self)
+        self._make = _ObservedTask if self.instruments else Task
+        here.runtime = self
+
+    def spawn(
+        self, function: Callable[[*Ts], Coroutine[Trap, None, T]], *args: *Ts, name: str | None = None
+    ) -> Task[T]:
+        """A new task that runs ``await function(*args)``, with its first step in the next ready phase.
+
+        It may be called from callbacks. Nobody answers for the task: if it raises while nobody joins it, the
+        reactor's ``on_error`` is told.
+        """
+        return self.spawn_in(self._root, function, args, name)
+
+    def spawn_in(
+        self,
+        home: Home,
+        function: Callable[[*Ts], Coroutine[Trap, None, T]],
+        args: tuple[*Ts],
+        name: str | None,
+    ) -> Task[T]:
+        """A new task in ``home``: what ``spawn`` and ``start_soon`` share."""
+        self.reactor._mine()
+        task = self._make(function(*args), name, home, self)
+        home.members[task] = None
+        self.ready.append(task)
+        for instrument in self.instruments:
+            instrument.task_spawned(task)
+        return task
+
+    def tasks(self) -> list[Task[object]]:
+        """All tasks that have not ended, those of a group after the one that owns the group."""
+        found = list(self._root.members)
+        for task in found:
+            scope = task.scope
+            while scope is not task.home.scope:
+                if scope.home is not None:
+                    found.extend(scope.home.members)
+                assert scope.parent is not None
+                scope = scope.parent
+        return found
+
+    def run_until_done(self, task: Task[T]) -> T:
+        """Turn until ``task`` is done; return its value or raise its error.
+
+        Raises :class:`DeadlockError`, with ``task`` and all the others as they were, if it never can be.
+        """
+        self.main, before = task, self.main
+        turn, self.reactor.on_stall = self.reactor.turn, self._stalled
+        try:
+            while task.state is not DONE:
+                turn()
+        finally:
+            self.main = before
+            self.reactor.on_stall = None
+        match task.outcome:
+            case Returned(value):
+                return value
+            case _:
+                assert task.error is not None
+                raise task.error
+
+    def close(self) -> None:
+        """Cancel all tasks, turn until they are done, and release the thread. Idempotent.
+
+        A task that will not end after a cancellation, because it waits behind a shield for what never comes,
+        is reported by :class:`DeadlockError`, and its coroutine closed.
+        """
+        if here.runtime is not self:
+            return
+        self._root.scope.cancel()
+        self.reactor.on_stall = self._stalled
+        try:
+            while self._root.members:
+                self.reactor.turn()
+        finally:
+            self.reactor.on_stall = None
+            for task in reversed(self.tasks()):
+                task.abandon()
+            here.runtime = None
+
+    def _stalled(self) -> None:
+        tasks = self.tasks()
+        if tasks and not _somebody_may_post():
+            raise DeadlockError(tasks)
+
+
+def _somebody_may_post() -> bool:
+    """Whether another thread, or a handler of signals, exists that could still make something ready."""
+    if threading.active_count() > 1:
+        return True
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    return any(callable(handler) and handler is not signal.default_int_handler for handler in handlers)
+
+
+def run(
+    function: Callable[[*Ts], Coroutine[Trap, None, T]],
+    *args: *Ts,
+    kernel: Kernel = LINUX,
+    instruments: Sequence[Instrument] = (),
+) -> T:
+    """Run ``await function(*args)`` on a reactor of its own; return its value or raise its error.
+
+    Tasks that are left when it ends are cancelled and waited for. ``KeyboardInterrupt`` cancels everything,
+    waits for it to unwind, and is raised.
+    """
+    reactor = Reactor(kernel)
+    try:
+        runtime = Runtime(reactor, instruments)
+        try:
+            return runtime.run_until_done(runtime.spawn(function, *args))
+        finally:
+            runtime.close()
+    finally:
+        reactor.close()

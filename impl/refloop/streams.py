@@ -1,0 +1,306 @@
+"""Byte streams over nonblocking sockets, TCP and Unix, and the servers and clients of them.
+
+*Receiving waits first.* It is a checkpoint in any case, so the wait is what it owes; and after the wait one
+``recv`` suffices where trying first would take two. *Sending tries first*, since a socket is nearly always
+writable: refuse if cancelled, hand over what the kernel takes, wait for room for the rest, and let the others
+run. There is no buffer on either side: what was sent is with the kernel, and what was not received is there
+still, so an idle connection costs its objects and nothing else.
+
+*Closing* tells the reactor first. A task that waits for the stream, or was woken and has not run, gets
+:class:`ClosedResourceError`, and never touches the number again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import types
+from collections.abc import Awaitable, Callable, Generator
+from typing import Final, Protocol, Self, TypeAlias
+
+from refloop.errors import BusyResourceError, ClosedResourceError
+from refloop.groups import TaskGroup
+from refloop.here import current_runtime
+from refloop.kernel import MILLISECOND
+from refloop.reactor import Direction
+from refloop.tasks import CHECKPOINT, PAUSE, Trap, checkpoint, suspend
+from refloop.waits import Readiness, notify_closing, sleep, wait_writable
+
+RECEIVE_BYTES: Final = 65_536
+"""How much one receive takes at most: what one peer may make the others wait for."""
+
+BACKLOG: Final = 1_024
+"""How many connections the kernel holds for a listener that has not accepted them yet."""
+
+ACCEPT_BACK_OFF: Final = 100 * MILLISECOND
+"""How long a listener rests when the process is out of descriptors: only time, or a close, can help."""
+
+_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+
+class StreamSocket(Protocol):
+    """What a stream needs of a socket; ``socket.socket`` has it. The socket is nonblocking."""
+
+    def fileno(self) -> int: ...
+    def recv(self, bufsize: int, /) -> bytes: ...
+    def send(self, data: Bytes, /) -> int: ...
+    def setblocking(self, flag: bool, /) -> None: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class ListeningSocket(Protocol):
+    """What a listener needs of a socket; ``socket.socket`` has it. The socket is nonblocking."""
+
+    def fileno(self) -> int: ...
+    def accept(self) -> tuple[StreamSocket, object]: ...
+    def getsockname(self) -> object: ...
+    def setblocking(self, flag: bool, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class SocketStream:
+    """The two directions of one connected socket, which the stream owns from now on and makes nonblocking.
+
+    One task may receive while another sends; two in one direction are refused. ``with stream:`` closes it.
+    """
+
+    __slots__ = ("_readable", "_runtime", "_sending", "closed", "socket")
+
+    def __init__(self, socket: StreamSocket) -> None:
+        socket.setblocking(False)
+        self.socket = socket
+        self.closed = False
+        self._sending = False
+        self._runtime = current_runtime()
+        reactor = self._runtime.reactor
+        self._readable = Readiness(reactor, reactor.slot(socket), Direction.READ)
+
+    @types.coroutine
+    def receive(self, max_bytes: int = RECEIVE_BYTES) -> Generator[Trap, None, bytes]:
+        """Wait for data and return at most ``max_bytes`` of it, at least one; empty at the end of the stream.
+
+        Raises :class:`BusyResourceError` while another task receives, :class:`ClosedResourceError` if this
+        end is closed, and the OSError of ``recv(2)``, ConnectionResetError for one.
+        """
+        if max_bytes < 1:
+            raise ValueError(
+                f"{max_bytes} bytes cannot be told from the end of the stream: ask for one or more"
+            )
+        while True:
+            yield from suspend(self._readable)
+            if self.closed:
+                raise ClosedResourceError("the stream was closed before the task that was woken ran")
+            try:
+                return self.socket.recv(max_bytes)
+            except BlockingIOError:
+                continue  # readiness is a hint
+
+    @types.coroutine
+    def send_all(self, data: Bytes) -> Generator[Trap, None, None]:
+        """Hand all of ``data`` to the kernel, and wait for room as often as that takes.
+
+        If it is cancelled while it waits, an unknown part has been sent, and the stream is good only for
+        closing. Raises :class:`BusyResourceError` while another task sends, :class:`ClosedResourceError` if
+        this end is closed, and the OSError of ``send(2)``, BrokenPipeError for one.
+        """
+        task = self._runtime.current
+        if task is None or task.scope.effective:
+            yield from suspend(CHECKPOINT)
+        if self._sending:
+            raise BusyResourceError("another task is sending on this stream")
+        if self.closed:
+            raise ClosedResourceError("the stream has been closed")
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data) or isinstance(data, memoryview):
+            yield from self._send_rest(memoryview(data).cast("B")[sent:])
+        yield from suspend(PAUSE)
+
+    @types.coroutine
+    def _send_rest(self, rest: memoryview) -> Generator[Trap, None, None]:
+        runtime, self._sending = self._runtime, True
+        writable = Readiness(runtime.reactor, runtime.reactor.slot(self.socket), Direction.WRITE)
+        try:
+            while rest:
+                yield from suspend(writable)
+                if self.closed:
+                    raise ClosedResourceError("the stream was closed before all was sent")
+                try:
+                    rest = rest[self.socket.send(rest) :]
+                except BlockingIOError:
+                    continue  # readiness is a hint
+        finally:
+            self._sending = False
+
+    def send_eof(self) -> None:
+        """Half-close: the peer reads the end of the stream after what was sent; receiving goes on.
+
+        Raises :class:`BusyResourceError` while a task sends, :class:`ClosedResourceError` if this end is
+        closed, and the OSError of ``shutdown(2)``.
+        """
+        if self._sending:
+            raise BusyResourceError("a task is sending on this stream")
+        if self.closed:
+            raise ClosedResourceError("the stream has been closed")
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close both directions at once; whoever waits for them gets :class:`ClosedResourceError`.
+        Idempotent."""
+        if not self.closed:
+            notify_closing(self.socket)
+            self.closed = True
+            self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Listener:
+    """A listening socket, which the listener owns from now on and makes nonblocking."""
+
+    __slots__ = ("_readable", "closed", "socket")
+
+    def __init__(self, socket: ListeningSocket) -> None:
+        socket.setblocking(False)
+        self.socket = socket
+        self.closed = False
+        reactor = current_runtime().reactor
+        self._readable = Readiness(reactor, reactor.slot(socket), Direction.READ)
+
+    async def accept(self) -> SocketStream:
+        """Wait for a connection and return its stream.
+
+        Raises :class:`BusyResourceError` while another task accepts, :class:`ClosedResourceError` if the
+        listener is closed, and the OSError of ``accept(2)``, EMFILE for one.
+        """
+        while True:
+            await suspend(self._readable)
+            if self.closed:
+                raise ClosedResourceError("the listener was closed before the task that was woken ran")
+            try:
+                connection, _ = self.socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue  # another process took it, or the client has left again
+            return SocketStream(connection)
+
+    def close(self) -> None:
+        """Stop listening; who waits to accept gets :class:`ClosedResourceError`. Idempotent."""
+        if not self.closed:
+            notify_closing(self.socket)
+            self.closed = True
+            self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+async def serve(listener: Listener, handler: Callable[[SocketStream], Awaitable[object]]) -> None:
+    """Accept connections until cancelled, and run ``handler(stream)`` for each, in a task of its own.
+
+    The stream is closed when its handler ends. A handler's exception ends its connection and nothing else;
+    the reactor's ``on_error`` is told. Out of descriptors, it serves those it has and tries again a little
+    later.
+    """
+    async with TaskGroup() as group:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                await sleep(ACCEPT_BACK_OFF)
+            else:
+                group.start_soon(_handle, handler, stream)
+
+
+async def _handle(handler: Callable[[SocketStream], Awaitable[object]], stream: SocketStream) -> None:
+    try:
+        with stream:
+            await handler(stream)
+    except Exception as error:
+        current_runtime().reactor.on_error(error)
+
+
+def listen_tcp(host: str, port: int, *, backlog: int = BACKLOG) -> Listener:
+    """Listen on the numeric address ``host``, IPv4 or IPv6, and ``port``, 0 for any that is free.
+
+    Nagle's algorithm is off in what is accepted: a reply is sent when it is given.
+    """
+    family, address = _numeric(host, port)
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.bind(address)
+        listening.listen(backlog)
+        return Listener(listening)
+    except BaseException:
+        listening.close()
+        raise
+
+
+def listen_unix(path: str, *, backlog: int = BACKLOG) -> Listener:
+    """Listen on the Unix socket ``path``, which must not exist."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(path)
+        listening.listen(backlog)
+        return Listener(listening)
+    except BaseException:
+        listening.close()
+        raise
+
+
+async def open_tcp(host: str, port: int) -> SocketStream:
+    """Connect to the numeric address ``host``, IPv4 or IPv6, and ``port``.
+
+    A name is refused with ``socket.gaierror``: to resolve it is a blocking call. Raises the OSError of the
+    connect, ConnectionRefusedError for one.
+    """
+    family, address = _numeric(host, port)
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return await _connect(connection, address)
+
+
+async def open_unix(path: str) -> SocketStream:
+    """Connect to the Unix socket ``path``; raises the OSError of ``connect(2)``, EAGAIN for a full
+    backlog."""
+    return await _connect(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+
+
+async def _connect(connection: socket.socket, address: tuple[str, int] | str) -> SocketStream:
+    """Connect, and let SO_ERROR alone say how it went: readiness, or a hang-up, only says when to ask."""
+    try:
+        await checkpoint()
+        connection.setblocking(False)
+        error = connection.connect_ex(address)
+        if error == errno.EINPROGRESS:
+            await wait_writable(connection)
+            error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error), str(address))
+        return SocketStream(connection)
+    except BaseException:
+        notify_closing(connection)
+        connection.close()
+        raise
+
+
+def _numeric(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)[0]
+    return family, (str(address[0]), int(address[1]))

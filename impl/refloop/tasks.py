@@ -1,0 +1,372 @@
+"""Tasks: coroutines, and the one door between them and the scheduler.
+
+A coroutine gives up the thread by yielding a :class:`Trap`, which it does in one place, :func:`suspend`. A
+trap is what the task waits for, and knows two things: how to *arm* the wait, so that somebody will call
+:meth:`Task.wake`, and how to *abort* it as though it had never been armed. That undo is all that cancellation
+needs to know of an operation. Two traps stand for no wait at all: :data:`CHECKPOINT`, which lets the others
+run, and :data:`PAUSE`, which does the same for an operation that has had its effect and so can no longer be
+cancelled.
+
+A public operation is therefore one of two shapes, and a checkpoint in both, on every successful call: *wait,
+then act* (the cancellation comes before the effect or not at all), or *refuse if cancelled, act, pause*.
+
+A task's life is the table :data:`LIFE`, which is total: what it does not allow raises, and changes nothing.
+The steps of tasks are entries of the reactor's ready queue like any callback, one step a turn each; the queue
+or the trap holds the task, and its home does, so that none is collected while it lives.
+"""
+
+from __future__ import annotations
+
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Generator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+
+from refloop.cancel import Cancelled, CancelScope
+from refloop.errors import TaskCancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from refloop.runtime import Runtime
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class State(Enum):
+    """Where a task is in its life."""
+
+    NEW = "new"  #: spawned, and queued for its first step
+    READY = "ready"  #: woken, and queued for its next step
+    RUNNING = "running"  #: in a step, the only task of its thread that is
+    WAITING = "waiting"  #: suspended for one reason, its trap
+    DONE = "done"  #: it has its outcome
+
+
+class Move(Enum):
+    """What can happen to a task."""
+
+    STEP = "step"  #: the scheduler resumes it
+    YIELD = "yield"  #: it lets others run and waits for nothing
+    AWAIT = "await"  #: it waits for its trap
+    WAKE = "wake"  #: what it waits for has come, failed, or been cancelled
+    END = "end"  #: it returns or raises
+
+
+_ALLOWED: Final = {
+    (State.NEW, Move.STEP): State.RUNNING,
+    (State.READY, Move.STEP): State.RUNNING,
+    (State.RUNNING, Move.YIELD): State.READY,
+    (State.RUNNING, Move.AWAIT): State.WAITING,
+    (State.WAITING, Move.WAKE): State.READY,
+    (State.RUNNING, Move.END): State.DONE,
+}
+
+LIFE: Final[dict[tuple[State, Move], State | None]] = {
+    (state, move): _ALLOWED.get((state, move)) for state in State for move in Move
+}
+"""The life cycle of a task: the next state for each state and move, None where the move is refused."""
+
+NEW, READY, RUNNING, WAITING, DONE = State
+
+
+@dataclass(frozen=True, slots=True)
+class Returned(Generic[T_co]):
+    """The task returned ``value``."""
+
+    value: T_co
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The task raised ``error``."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class WasCancelled:
+    """The task was cancelled, and let the cancellation through."""
+
+
+Outcome: TypeAlias = Returned[T_co] | Raised | WasCancelled
+
+
+class Trap(ABC):
+    """What a task waits for: the value of its ``yield``. ``reason`` says it in a word."""
+
+    __slots__ = ()
+    reason: str
+
+    @abstractmethod
+    def arm(self, task: Task[object], /) -> None:
+        """See to it that ``task.wake()`` is called once; or raise, and have changed nothing."""
+
+    @abstractmethod
+    def abort(self, task: Task[object], /) -> None:
+        """Undo :meth:`arm`: ``task`` will not be woken, and what it waited for goes to the next."""
+
+    def describe(self) -> str:
+        """The reason and its object, for reports."""
+        return self.reason
+
+
+class _NoWait(Trap):
+    """A trap that only lets others run."""
+
+    __slots__ = ()
+    reason = "checkpoint"
+
+    def arm(self, task: Task[object], /) -> None:
+        task.wake()
+
+    def abort(self, _task: Task[object], /) -> None:
+        """Nothing to undo: the task was ready at once."""
+
+
+CHECKPOINT: Final[Trap] = _NoWait()
+"""Lets every other ready task run, and delivers cancellation."""
+
+PAUSE: Final[Trap] = _NoWait()
+"""Lets every other ready task run, and delivers nothing: for an operation that has had its effect."""
+
+
+@types.coroutine
+def suspend(trap: Trap) -> Generator[Trap, None, None]:
+    """Give up the thread until ``trap`` lets go; raises what the wait was ended with.
+
+    The one ``yield`` of this package that meets the scheduler.
+    """
+    yield trap
+
+
+def checkpoint() -> Awaitable[None]:
+    """Let the others run, and raise :class:`Cancelled` if the task is."""
+    return suspend(CHECKPOINT)
+
+
+class ParkingLot(Trap):
+    """Tasks that wait for the same thing, first come first served: what primitives are made of."""
+
+    __slots__ = ("key", "parked", "reason")
+
+    def __init__(self, reason: str, key: object) -> None:
+        self.reason = reason
+        self.key = key
+        self.parked: dict[Task[object], None] = {}
+
+    def arm(self, task: Task[object], /) -> None:
+        self.parked[task] = None
+
+    def abort(self, task: Task[object], /) -> None:
+        del self.parked[task]
+
+    def wake_all(self) -> None:
+        """Wake everybody, in the order of arrival."""
+        parked, self.parked = self.parked, {}
+        for task in parked:
+            task.wake()
+
+    def describe(self) -> str:
+        return f"{self.reason} of {self.key!r}"
+
+
+class Home:
+    """Where tasks live: the scope that they were spawned in, and the ``members`` that have not ended."""
+
+    __slots__ = ("members", "scope")
+
+    def __init__(self) -> None:
+        self.scope = CancelScope()
+        self.scope.home = self
+        self.members: dict[Task[object], None] = {}
+
+    def ended(self, task: Task[object]) -> None:
+        """``task`` has its outcome; it is a member no more."""
+
+
+class Task(Generic[T_co]):
+    """A coroutine in the care of a runtime; made by ``start_soon`` and :meth:`Runtime.spawn`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_coroutine",
+        "_error",
+        "_joiners",
+        "_name",
+        "_own_scope",
+        "_value",
+        "home",
+        "runtime",
+        "scope",
+        "state",
+        "trap",
+    )
+
+    def __init__(
+        self, coroutine: Coroutine[Trap, None, T_co], name: str | None, home: Home, runtime: Runtime
+    ) -> None:
+        if not hasattr(coroutine, "send"):
+            raise TypeError(f"a task runs an async function, and the one given returned {coroutine!r}")
+        self._coroutine = coroutine
+        self._name = name
+        self.home = home
+        self.runtime = runtime
+        self.scope: CancelScope = home.scope  # the innermost
+        self.state = NEW
+        self.trap: Trap = CHECKPOINT  # the last one; what it waits for while it waits
+        self._error: BaseException | None = None  # what the next step raises; at the end the error, if any
+        self._value: T_co | None = None
+        self._joiners: ParkingLot | None = None
+        self._own_scope: CancelScope | None = None
+
+    # --- the step -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """One step: resume the coroutine, and arm what it waits for next."""
+        runtime = self.runtime
+        runtime.current = self
+        self.state = RUNNING
+        error = self._error
+        try:
+            if error is None:
+                trap = self._coroutine.send(None)
+            else:
+                self._error = None
+                trap = self._coroutine.throw(error)
+        except StopIteration as stop:
+            self._end(stop.value, None)
+        except BaseException as failure:
+            self._end(None, failure)
+            if not isinstance(failure, (Exception, Cancelled)):
+                raise  # Ctrl-C and exit end the run, wherever they strike
+        else:
+            self.trap = trap
+            self.state = WAITING
+            if self.scope.effective and trap is not PAUSE:
+                self.wake(Cancelled(self.scope.source()))
+            else:
+                try:
+                    trap.arm(self)
+                except Exception as refusal:
+                    self.wake(_refused(trap, refusal))
+        finally:
+            error = None
+            runtime.current = None
+
+    def wake(self, error: BaseException | None = None) -> None:
+        """End the wait: the task's next step, in the next ready phase, goes on or raises ``error``."""
+        if self.state is not WAITING:
+            raise RuntimeError(f"task {self.name} is {self.state.value}, and only a waiting one is woken")
+        self.state = READY
+        self._error = error
+        self.runtime.ready.append(self)
+
+    def interrupt(self) -> None:
+        """If the task is cancelled, and waits: undo the wait, and have its next step raise."""
+        if self.scope.effective and self.state is WAITING:
+            self.trap.abort(self)
+            self.wake(Cancelled(self.scope.source()))
+
+    def _end(self, value: T_co | None, error: BaseException | None) -> None:
+        self.state = DONE
+        self._value = value
+        self._error = error
+        home = self.home
+        del home.members[self]
+        joiners = self._joiners
+        if joiners is not None:
+            joiners.wake_all()
+        home.ended(self)
+
+    # --- for everybody ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name it was given, or its function's."""
+        return self._name or str(getattr(self._coroutine, "__qualname__", self._coroutine))
+
+    @property
+    def outcome(self) -> Outcome[T_co] | None:
+        """How the task ended, None as long as it has not."""
+        if self.state is not DONE:
+            return None
+        if isinstance(self._error, Cancelled):
+            return WasCancelled()
+        if self._error is not None:
+            return Raised(self._error)
+        return Returned(self._value)  # type: ignore[arg-type]  # a T_co, since there is no error
+
+    @property
+    def waits_for(self) -> str:
+        """What a waiting task waits for, in words; else its state."""
+        return self.trap.describe() if self.state is WAITING else self.state.value
+
+    def cancel(self) -> None:
+        """Cancel the whole task: from now on every checkpoint in it raises. Idempotent."""
+        if self.state is DONE:
+            return
+        if self._own_scope is None:
+            self._own_scope = CancelScope()
+            self._own_scope.slip_under(self)
+        self._own_scope.cancel()
+
+    async def join(self) -> T_co:
+        """Wait for the end of the task: return its value or raise its error.
+
+        Raises :class:`TaskCancelledError` if it was cancelled, and RuntimeError in the task itself. Everybody
+        who joins sees the same outcome.
+        """
+        if self.runtime.current is self:
+            raise RuntimeError("a task that joins itself would wait for ever")
+        if self.state is DONE:
+            await suspend(CHECKPOINT)
+        else:
+            if self._joiners is None:
+                self._joiners = ParkingLot("join", self)
+            await suspend(self._joiners)
+        match self.outcome:
+            case Returned(value):
+                return value
+            case Raised(error):
+                raise error
+            case WasCancelled():
+                raise TaskCancelledError(f"task {self.name} was cancelled")
+            case None:
+                raise AssertionError("joiners are woken by the end of the task")
+
+    @property
+    def error(self) -> BaseException | None:
+        """What a task that is done let out: an error, or the :class:`Cancelled` that ended it."""
+        return self._error if self.state is DONE else None
+
+    @property
+    def cancelled_alone(self) -> bool:
+        """Whether it was ended by its own :meth:`cancel`, and not by that of a scope around it."""
+        return isinstance(self._error, Cancelled) and self._error.scope is self._own_scope
+
+    def abandon(self) -> None:
+        """End a task that nothing will resume: undo its wait, and close its coroutine."""
+        if self.state is WAITING:
+            self.trap.abort(self)
+        try:
+            self._coroutine.close()
+        except Exception as error:
+            self.runtime.reactor.on_error(error)
+        self._end(None, Cancelled(self.scope))
+
+    @property
+    def joined(self) -> bool:
+        """Whether anybody is waiting for the end of the task."""
+        return self._joiners is not None and bool(self._joiners.parked)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}: {self.waits_for}>"
+
+
+def _refused(trap: object, refusal: Exception) -> Exception:
+    if isinstance(trap, Trap):
+        return refusal
+    return TypeError(f"{trap!r} was awaited, and is no wait of refloop's: is it from another loop?")

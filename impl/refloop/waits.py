@@ -1,0 +1,169 @@
+"""What a task can wait for: time, a descriptor, an event.
+
+A wait for a descriptor is the only one on the path of every request, and is made to cost little there. Its
+trap, :class:`Readiness`, holds one direction of a reactor's slot while a task waits, and belongs to whoever
+waits again and again, a stream for instance: no object is made for a wait. Its interest stays with the kernel
+between waits.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Awaitable, Generator
+from typing import ClassVar, Final
+
+from refloop.errors import ClosedResourceError
+from refloop.here import current_reactor
+from refloop.kernel import ET, ONESHOT, Resource
+from refloop.reactor import INTEREST, Direction, Mode, Reactor, Slot
+from refloop.tasks import CHECKPOINT, ParkingLot, Task, Trap, suspend
+from refloop.timers import Timer
+
+# That the kernel has been told: this interest among what it was told, and level-triggered.
+_MODE_AND_INTEREST: Final = {direction: interest | ET | ONESHOT for direction, interest in INTEREST.items()}
+
+
+class Readiness(Trap):
+    """That a read, or a write, of one descriptor would not suspend; a hint, as readiness is."""
+
+    __slots__ = ("_reactor", "_slot", "_task", "direction", "interest", "reason")
+    mode: ClassVar[Mode] = Mode.LEVEL
+    #: A task waits only in its step, which is after the batch of the turn: no batch is older than its wait.
+    born: ClassVar[int] = -1
+
+    def __init__(self, reactor: Reactor, slot: Slot, direction: Direction) -> None:
+        self._reactor = reactor
+        self._slot = slot
+        self._task: Task[object] | None = None
+        self.direction: Final = direction
+        self.interest: Final = INTEREST[direction]
+        self.reason = direction.value
+
+    @property
+    def fd(self) -> int:
+        """The descriptor's number."""
+        return self._slot.fd
+
+    def describe(self) -> str:
+        return f"{self.reason} of descriptor {self.fd}"
+
+    def arm(self, task: Task[object], /) -> None:
+        slot = self._slot
+        if (
+            slot.confirmed
+            and slot.mask & _MODE_AND_INTEREST[self.direction] == self.interest
+            and slot.holder(self.direction) is None
+        ):
+            slot.hold(self.direction, self)  # the kernel has been told already
+        elif slot.closed:
+            raise ClosedResourceError(f"descriptor {slot.fd} has been closed")
+        else:
+            self._reactor.hold(slot, self.direction, self)
+        self._task = task
+
+    def abort(self, _task: Task[object], /) -> None:
+        self._slot.hold(self.direction, None)
+        self._task = None
+
+    def fire(self, _events: int, /) -> None:
+        self._settle(None)
+
+    def settle_closed(self) -> None:
+        self._settle(ClosedResourceError(f"descriptor {self.fd} was closed while a task waited for it"))
+
+    def _settle(self, error: Exception | None) -> None:
+        task = self._task
+        assert task is not None
+        self._slot.hold(self.direction, None)
+        self._task = None
+        task.wake(error)
+
+    @types.coroutine
+    def wait(self) -> Generator[Trap, None, None]:
+        """Suspend until the descriptor is ready, or raise :class:`ClosedResourceError` if it is closed before
+        this task runs again; the number may be somebody else's by then."""
+        yield from suspend(self)
+        if self._slot.closed:
+            raise ClosedResourceError(f"descriptor {self.fd} was closed before the task that was woken ran")
+
+
+def wait_readable(resource: Resource) -> Awaitable[None]:
+    """Wait until a read of ``resource`` would not suspend: data, end of file, a connection, or an error.
+
+    Raises :class:`BusyResourceError` if another task or handler waits to read it,
+    :class:`ClosedResourceError` after :func:`notify_closing`, PermissionError for a regular file. It is a
+    hint: be ready for EAGAIN.
+    """
+    return _wait(resource, Direction.READ)
+
+
+def wait_writable(resource: Resource) -> Awaitable[None]:
+    """Wait until a write to ``resource`` would not suspend; raises as :func:`wait_readable` does."""
+    return _wait(resource, Direction.WRITE)
+
+
+def _wait(resource: Resource, direction: Direction) -> Awaitable[None]:
+    reactor = current_reactor()
+    return Readiness(reactor, reactor.slot(resource), direction).wait()
+
+
+def notify_closing(resource: Resource) -> None:
+    """Say that ``resource`` is about to be closed: see :meth:`Reactor.notify_closing`."""
+    current_reactor().notify_closing(resource)
+
+
+class Sleep(Trap):
+    """That the clock shows ``deadline``."""
+
+    __slots__ = ("_timer", "deadline")
+    reason = "sleep"
+
+    def __init__(self, deadline: int) -> None:
+        self.deadline = deadline
+        self._timer: Timer | None = None
+
+    def arm(self, task: Task[object], /) -> None:
+        self._timer = task.runtime.reactor.call_at(self.deadline, task.wake)
+
+    def abort(self, _task: Task[object], /) -> None:
+        assert self._timer is not None
+        self._timer.cancel()
+
+    def describe(self) -> str:
+        return f"sleep until {self.deadline} ns"
+
+
+def sleep(delay: int) -> Awaitable[None]:
+    """Suspend for at least ``delay`` nanoseconds from this call; ``sleep(2 * SECOND)``."""
+    if delay < 0:
+        raise ValueError(f"a delay of {delay} ns has passed already")
+    return suspend(Sleep(current_reactor().clock() + delay))
+
+
+def sleep_until(deadline: int) -> Awaitable[None]:
+    """Suspend until the reactor's clock shows at least ``deadline`` nanoseconds."""
+    return suspend(Sleep(deadline))
+
+
+class Event:
+    """Something that happens once, and that any number of tasks may wait for."""
+
+    __slots__ = ("_lot", "_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._lot = ParkingLot("event", self)
+
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+        return self._set
+
+    def set(self) -> None:
+        """Let it happen: wake those who wait, in the order of arrival. Idempotent; from tasks and
+        callbacks."""
+        self._set = True
+        self._lot.wake_all()
+
+    async def wait(self) -> None:
+        """Wait until it has happened; a checkpoint also if it has."""
+        await suspend(CHECKPOINT if self._set else self._lot)
