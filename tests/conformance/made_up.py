@@ -95,7 +95,7 @@ def results() -> dict[str, LoopResult]:
         ),
         "bad": LoopResult(
             "bad",
-            "0.9",
+            "bad 0.9",
             380,
             {
                 NESTED.id: ClauseResult(NESTED.id, Verdict.NOT_OBSERVED, 0, 0),

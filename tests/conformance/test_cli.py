@@ -229,7 +229,7 @@ def test_what_the_campaign_refuses_is_one_line(campaign: FakeCampaign) -> None:
 
 
 def start(*args: str, path: Path | None = None) -> subprocess.Popen[str]:
-    """Start the command line in a process group of its own, as a terminal does, where ``path`` is importable."""
+    """Start the command line as a terminal does, in a process group of its own, with ``path`` importable."""
     return subprocess.Popen(
         [sys.executable, "-c", "from loopspec.conformance.cli import main; main()", *args],
         stdout=subprocess.PIPE,

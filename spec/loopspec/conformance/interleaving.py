@@ -217,7 +217,7 @@ def _told(event: Event) -> str:
         case TimerFire(timer=timer, at=at):
             return f"fire timer {timer} at {instant(at)}"
         case TimersHeld(held=held, live=live):
-            return f"{held:,} timers held, {live:,} live"
+            return f"timers held: {held:,}, live: {live:,}"
         case Enqueue(callback=callback):
             return f"queue callback {callback}"
         case Post(callback=callback):
@@ -243,7 +243,7 @@ def _told(event: Event) -> str:
         case Joined(task=task, target=target, outcome=outcome, value=value):
             return f"task {task} joined task {target}: {outcome} {value}".rstrip()
         case Threads(threads=threads, tasks=tasks):
-            return f"{threads:,} threads, {tasks:,} tasks"
+            return f"threads: {threads:,}, tasks: {tasks:,}"
         case Connect(echo=echo):
             return "connect to be echoed" if echo else "connect"
         case Send(data=data):
@@ -307,7 +307,7 @@ def interleaving(events: Sequence[Event], refused: int, width: int) -> Table:
             table.add_row("⋮", Text(f"{row:,} more", "dim"))
             continue
         refusal = row.position == refused
-        style = "bold red" if refusal else ""
+        style = "not dim bold red" if refusal else ""
         number = Text(f"{row.position} ✗" if refusal else f"{row.position}  ", style)
         words = Text(row.words, style)
         if abreast:

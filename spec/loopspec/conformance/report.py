@@ -95,7 +95,9 @@ def tallies(results: Results) -> RenderableType:
 
 def _tally(loop: LoopResult) -> Text:
     counts = Counter(entry.verdict for entry in loop.clauses.values())
-    line = Text.assemble((f"{printable(loop.loop)} {printable(loop.version)}".strip(), "bold"), ": ")
+    # A version is told as a person would cite it, and so often begins with the name.
+    cited = loop.version if loop.version.startswith(loop.loop) else f"{loop.loop} {loop.version}".rstrip()
+    line = Text.assemble((printable(cited), "bold"), ": ")
     shares = [
         Text(f"{counts[verdict]} {word}", style)
         for verdict, (_, word, style) in LOOKS.items()
