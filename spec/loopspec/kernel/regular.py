@@ -1,0 +1,33 @@
+"""Regular files: always ready, never waited for, and so no target for epoll."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from loopspec.clause import Kind
+from loopspec.kernel.calls import Count, Data, Outcome
+from loopspec.kernel.law import law, with_kind
+from loopspec.kernel.state import FileId, FileKind, Regular, State
+
+
+@law("CALL.REGULAR_FILE.CANNOT_POLL", Kind.STEP, source="open(2) O_NONBLOCK; epoll_ctl(2) EPERM")
+def pollable(kind: FileKind) -> bool:
+    """A regular file is never EAGAIN and cannot be registered: its I/O belongs on a worker."""
+    return not isinstance(kind, Regular)
+
+
+_IDS = frozenset(("CALL.REGULAR_FILE.CANNOT_POLL",))
+
+
+def read(state: State, file: FileId, kind: Regular, size: int) -> tuple[Outcome, ...]:
+    """read(2) at the description's offset, which moves."""
+    data = kind.data[kind.offset : kind.offset + size]
+    after = with_kind(state, file, replace(kind, offset=kind.offset + len(data)))
+    return (Outcome(after, Data(data), _IDS),)
+
+
+def write(state: State, file: FileId, kind: Regular, data: bytes) -> tuple[Outcome, ...]:
+    """write(2) at the description's offset, which moves."""
+    end = kind.offset + len(data)
+    after = with_kind(state, file, Regular(kind.data[: kind.offset] + data + kind.data[end:], end))
+    return (Outcome(after, Count(len(data)), _IDS),)
