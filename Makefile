@@ -35,7 +35,7 @@ evidence: $(VENV)/installed-dev
 
 # The sample of the README: paste what this prints.
 sample: $(VENV)/installed
-	-@COLUMNS=100 NO_COLOR=1 $(BIN)/loopspec check refloop asyncio --seed $(SAMPLE_SEED)
+	@COLUMNS=100 NO_COLOR=1 $(BIN)/loopspec check refloop asyncio --seed $(SAMPLE_SEED) | sed 's/ *$$//'
 
 clean:
 	rm -rf $(VENV)
