@@ -106,7 +106,7 @@ class BoundedWait(NamedTuple):
 
     def _starved(self, turn: int) -> Progress:
         starved = [thing for thing, bound in self.waiting.ready.items() if bound <= turn]
-        left = self.waiting._replace(ready=self.waiting.ready.drop(*starved))
+        left = self.waiting._replace(ready=self.waiting.ready.drop_all(starved))
         return Broken(
             f"{_names(starved)}, ready, has run by the end of turn {turn}",
             "the turn ended without it",
@@ -149,9 +149,9 @@ and once because it was ready again before its turn came."""
 class BoundedBypass(NamedTuple):
     """While a handler is ready and waits its turn, no other handler is dispatched more than twice."""
 
-    # Who becomes ready is stamped with how many dispatches there had been (``waiting.ready`` is in that
-    # order, so its first is who waits longest). Of each registration dispatched since then, ``runs`` holds
-    # the latest dispatches: the third of one, all after the stamp of another, is one too many.
+    # Who becomes ready is stamped with how many dispatches there had been. Of each registration that was
+    # dispatched while somebody waited, ``runs`` holds the latest dispatches: the third of one, all after the
+    # stamp of another, is one too many.
 
     waiting: Waiting = Waiting()
     dispatches: int = 0
@@ -168,21 +168,21 @@ class BoundedBypass(NamedTuple):
     def _dispatched(self, event: Dispatch) -> Progress:
         dispatched: Thing = ("registration", event.registration)
         now = self.dispatches + 1
-        before = self.waiting.ready
+        waited = self.waiting.ready.get(dispatched, now) < self.dispatches
         waiting = self.waiting.after(event, now)
         if not waiting.ready:
-            return BoundedBypass(waiting, now)
+            after = BoundedBypass(waiting, now)
+            return Kept(after) if waited else after
         runs = (*self.runs.get(event.registration, ())[-_BYPASS:], now)
         after = BoundedBypass(waiting, now, self.runs.put(event.registration, runs))
         if len(runs) > _BYPASS:
-            starved = [thing for thing, since in before.items() if since < runs[0] and thing != dispatched]
+            starved = [thing for thing, since in waiting.ready.items() if since < runs[0]]
             if starved:
                 return after._starved(starved, event.registration)
-        waited = dispatched in before and before[dispatched] < self.dispatches
         return Kept(after) if waited else after
 
     def _starved(self, starved: list[Thing], registration: int) -> Progress:
-        left = self.waiting._replace(ready=self.waiting.ready.drop(*starved))
+        left = self.waiting._replace(ready=self.waiting.ready.drop_all(starved))
         return Broken(
             f"{_names(starved)}, ready, is dispatched before another is for the third time",
             f"registration {registration} was dispatched three times meanwhile",
@@ -289,8 +289,8 @@ class NoneStarves(NamedTuple):
     """I/O, timers and callbacks each get their phase in every turn, whatever the load of the others."""
 
     # A phase is owed in a turn if it had work when the wait returned, and was given if one piece of that
-    # work ran. The premise is that two phases are owed. A post may come while the loop is between two looks at
-    # its queue, so callbacks are owed from the turn after next on: ``queued`` holds when each was queued.
+    # work ran. The premise is that two phases are owed. A post may come while the loop is between two
+    # looks at its queue, and is owed a turn later: ``queued`` holds the turn after which each is owed.
 
     table: Table = Map()
     agenda: Agenda = Agenda()
@@ -309,22 +309,23 @@ class NoneStarves(NamedTuple):
             case Run(callback=callback):
                 return self._ran(callback)
             case TimerFire(timer=timer):
-                return self._replace(agenda=self.agenda.drop(timer), timers=True)
+                after = self._with(self.table, self.agenda.drop(timer), self.queued)
+                return after if self.timers else after._replace(timers=True)
             case Enqueue(turn=turn, callback=callback):
                 return self._queue(callback, turn)
             case Post(turn=turn, callback=callback):
                 return self._queue(callback, turn + 1)
             case TimerArm(turn=turn, timer=timer, at=at, delay=delay, deadline=deadline):
                 due = Due(max(at + delay, deadline), timer, turn)
-                return self._replace(agenda=self.agenda.put(due))
+                return self._with(self.table, self.agenda.put(due), self.queued)
             case TimerCancel(timer=timer):
-                return self._replace(agenda=self.agenda.drop(timer))
+                return self._with(self.table, self.agenda.drop(timer), self.queued)
             case Arm():
-                return self._replace(table=armed(self.table, event))
+                return self._with(armed(self.table, event), self.agenda, self.queued)
             case Disarm():
-                return self._replace(table=disarmed(self.table, event))
+                return self._with(disarmed(self.table, event), self.agenda, self.queued)
             case Close(fd=fd):
-                return self._replace(table=self.table.drop(fd))
+                return self._with(self.table.drop(fd), self.agenda, self.queued)
             case WaitReturn(at=at, batch=batch):
                 return NoneStarves(self.table, self.agenda, self.queued, self.told_late, batch, at)
             case WaitBegin(turn=turn):
@@ -332,15 +333,22 @@ class NoneStarves(NamedTuple):
             case _:
                 return self
 
+    def _with(self, table: Table, agenda: Agenda, queued: Map[int, int]) -> NoneStarves:
+        told = self.told_late
+        return NoneStarves(
+            table, agenda, queued, told, self.batch, self.now, self.io, self.timers, self.callbacks
+        )
+
     def _queue(self, callback: int, turn: int) -> Progress:
         if callback in self.told_late:
             return self
-        return self._replace(queued=self.queued.put(callback, turn))
+        return self._with(self.table, self.agenda, self.queued.put(callback, turn))
 
     def _ran(self, callback: int) -> Progress:
+        had = self if self.callbacks else self._replace(callbacks=True)
         if callback in self.queued:
-            return self._replace(queued=self.queued.drop(callback), callbacks=True)
-        return self._replace(told_late=(*self.told_late[-63:], callback), callbacks=True)
+            return had._with(self.table, self.agenda, self.queued.drop(callback))
+        return had._replace(told_late=(*self.told_late[-63:], callback))
 
     def _turn_ends(self, turn: int) -> Progress:
         if self.io and self.timers and self.callbacks:
@@ -357,9 +365,7 @@ class NoneStarves(NamedTuple):
         return Broken(
             f"a phase of {', '.join(phases)} in turn {turn}: there was work when its wait returned",
             "the turn ended without it",
-            self._replace(
-                agenda=Agenda(), queued=Map(), table=self.table.drop(*(fd for fd, _ in self.batch))
-            ),
+            self._with(self.table.drop_all(fd for fd, _ in self.batch), Agenda(), Map()),
         )
 
     def _io_owed(self, turn: int) -> bool:
@@ -443,5 +449,5 @@ class SilentClientDelaysNobody(NamedTuple):
         return Broken(
             f"what clients have sent comes back although client {silent} is silent",
             f"{how}, and owes {clients}",
-            self._replace(owed=self.owed.drop(*delayed)),
+            self._replace(owed=self.owed.drop_all(delayed)),
         )

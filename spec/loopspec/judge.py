@@ -20,7 +20,7 @@ its verdict says so. After a violation the judge goes on, from the state that th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeAlias
@@ -55,6 +55,8 @@ class Broken(NamedTuple):
 
 
 Progress: TypeAlias = Monitor | Kept | Broken | None
+
+_NEWS = (Kept, Broken)
 
 
 class Verdict(Enum):
@@ -98,58 +100,24 @@ class Finding:
         return Verdict.PASS if self.exercised else Verdict.NOT_EXERCISED
 
 
+@dataclass
 class _Slices:
-    """The open slices of one clause, and the readers that feed them."""
+    """The open slices of one clause."""
 
-    __slots__ = ("finding", "judge", "open", "start")
+    finding: Finding
+    start: Callable[[], Monitor]
+    open: dict[object, Monitor] = field(default_factory=dict)
 
-    def __init__(self, judge: Judge, finding: Finding, start: Callable[[], Monitor]) -> None:
-        self.judge = judge
-        self.finding = finding
-        self.start = start
-        self.open: dict[object, Monitor] = {}
 
-    def reader(self, slice: Slice) -> Callable[[Event], None]:
-        """What to call with each event whose slices are told by ``slice``.
+Keys: TypeAlias = Callable[[Event], Iterable[object]]
 
-        A closure for each of the four ways: this is the judge's inner loop, and it asks nothing twice.
-        """
-        advance = self.advance
-        if slice is None:
-            return lambda event: advance(None, event)
-        if slice == EVERY:
-            return self._advance_every
-        if isinstance(slice, str):
-            key_of = attrgetter(slice)
-            return lambda event: advance(key_of(event), event)
-        keys_of = slice
 
-        def advance_many(event: Event) -> None:
-            for key in keys_of(event):
-                advance(key, event)
-
-        return advance_many
-
-    def _advance_every(self, event: Event) -> None:
-        for key in tuple(self.open):
-            self.advance(key, event)
-
-    def advance(self, key: object, event: Event) -> None:
-        """Feed ``event`` to the slice ``key``, which it opens if it is not open."""
-        before = self.open.get(key)
-        progress = (self.start() if before is None else before).after(event)
-        if isinstance(progress, Kept):
-            self.finding.exercised += 1
-            progress = progress.next
-        elif isinstance(progress, Broken):
-            self.judge.record(self.finding, event, progress)
-            progress = progress.next
-        if progress is before:
-            return
-        if progress is None:
-            del self.open[key]
-        else:
-            self.open[key] = progress
+def _keys(slices: _Slices, slice: Slice) -> Keys:
+    """The slices that an event concerns, where it may be any number of them."""
+    if slice == EVERY:
+        return lambda event: tuple(slices.open)  # noqa: ARG005
+    assert callable(slice)
+    return slice
 
 
 class Judge:
@@ -164,16 +132,27 @@ class Judge:
         self.position = 0
         self.violations: list[Violation] = []
         self._slices: list[_Slices] = []
-        self._readers: dict[type, list[Callable[[Event], None]]] = {cls: [] for cls in EVENTS.values()}
+        self._one: dict[type, list[tuple[_Slices, dict[object, Monitor], Callable[[Event], object] | None]]]
+        self._many: dict[type, list[tuple[_Slices, Keys]]]
+        self._one = {cls: [] for cls in EVENTS.values()}
+        self._many = {cls: [] for cls in EVENTS.values()}
         for entry in clauses:
             if not entry.watches:
                 continue
             observable = all(cls.__name__ in shows for cls in entry.watches)
-            slices = _Slices(self, Finding(entry, observable), entry.rule)  # type: ignore[arg-type]
+            slices = _Slices(Finding(entry, observable), entry.rule)  # type: ignore[arg-type]
             self._slices.append(slices)
             if observable:
                 for cls, slice in {**entry.watches, **entry.also}.items():
-                    self._readers[cls].append(slices.reader(slice))
+                    self._subscribe(slices, cls, slice)
+
+    def _subscribe(self, slices: _Slices, cls: type, slice: Slice) -> None:
+        if slice is None:
+            self._one[cls].append((slices, slices.open, None))
+        elif isinstance(slice, str) and slice != EVERY:
+            self._one[cls].append((slices, slices.open, attrgetter(slice)))
+        else:
+            self._many[cls].append((slices, _keys(slices, slice)))
 
     @property
     def findings(self) -> dict[str, Finding]:
@@ -189,12 +168,39 @@ class Judge:
 
     def after(self, event: Event) -> None:
         """Read one event."""
-        for read in self._readers[type(event)]:
-            read(event)
+        cls = type(event)
+        for slices, states, key_of in self._one[cls]:
+            key = None if key_of is None else key_of(event)
+            before = states.get(key)
+            progress = (slices.start() if before is None else before).after(event)
+            # The inner loop: what most rules make of most events is the same state, or another.
+            if progress is before:
+                continue
+            if progress is None or isinstance(progress, _NEWS):
+                self._enter(slices, key, event, progress)
+            else:
+                states[key] = progress
+        for slices, keys_of in self._many[cls]:
+            for key in keys_of(event):
+                before = slices.open.get(key)
+                progress = (slices.start() if before is None else before).after(event)
+                if progress is not before:
+                    self._enter(slices, key, event, progress)
         self.position += 1
 
-    def record(self, finding: Finding, event: Event, broken: Broken) -> None:
-        """Enter a violation at ``event``, the one that is being read."""
+    def _enter(self, slices: _Slices, key: object, event: Event, progress: Progress) -> None:
+        if isinstance(progress, Kept):
+            slices.finding.exercised += 1
+            progress = progress.next
+        elif isinstance(progress, Broken):
+            self._record(slices.finding, event, progress)
+            progress = progress.next
+        if progress is None:
+            slices.open.pop(key, None)
+        else:
+            slices.open[key] = progress
+
+    def _record(self, finding: Finding, event: Event, broken: Broken) -> None:
         violation = Violation(finding.clause.id, self.position, event, broken.allowed, broken.observed)
         self.violations.append(violation)
         finding.exercised += 1

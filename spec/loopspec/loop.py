@@ -170,13 +170,16 @@ class IdleMeansIdle(NamedTuple):
     def after(self, event: Event) -> Progress:
         match event:
             case Dispatch() | TimerFire() | Run() | Step():
-                return self if self.busy else self._replace(busy=True)
+                if self.busy:
+                    return self
+                return IdleMeansIdle(self.causes, self.recent, self.sleeps, self.polls, self.poll, True)
             case WaitReturn():
-                return self._replace(busy=False)
+                return IdleMeansIdle(self.causes, self.recent, self.sleeps, self.polls, self.poll, False)
             case WaitBegin(turn=turn, timeout=timeout):
                 return self._turn_ends(turn, poll=timeout == 0)
             case _:
-                return self._replace(causes=self.causes + 1, recent=self.recent + 1)
+                causes, recent = self.causes + 1, self.recent + 1
+                return IdleMeansIdle(causes, recent, self.sleeps, self.polls, self.poll, self.busy)
 
     def _turn_ends(self, turn: int, *, poll: bool) -> Progress:
         if self.busy:
@@ -383,9 +386,11 @@ class ErrorContained(NamedTuple):
             case TimerFire() | Run():
                 return self if self.running is None else self._replace(running=None)
             case WaitReturn(batch=batch):
-                return self._replace(batch=batch, dispatched=(), waiting=False)
+                return self._in_turn(batch, (), None)
             case WaitBegin(turn=turn):
-                return self._turn_ends(turn)
+                if self.owed or self.failures or self.suspects:
+                    return self._turn_ends(turn)
+                return self
             case HandlerEnd(turn=turn, error=str(error)):
                 return self._fails(turn, error)
             case Report(error=error):
@@ -406,9 +411,24 @@ class ErrorContained(NamedTuple):
             case _:
                 return self
 
+    def _in_turn(
+        self, batch: tuple[tuple[int, int], ...], dispatched: tuple[int, ...], running: Armed | None
+    ) -> ErrorContained:
+        return ErrorContained(
+            self.table,
+            batch,
+            dispatched,
+            running,
+            self.owed,
+            self.failures,
+            self.reported,
+            self.suspects,
+            waiting=False,
+        )
+
     def _starts(self, event: Dispatch) -> Progress:
         entry = found(self.table, event.fd, event.registration)
-        after = self._replace(dispatched=(*self.dispatched, event.registration), running=entry)
+        after = self._in_turn(self.batch, (*self.dispatched, event.registration), entry)
         if self.owed:
             after = after._replace(owed=tuple(owed for owed in self.owed if owed != event.registration))
         if entry is not None and self.suspects.get(entry.stream, (-1, False))[0] == entry.registration:
@@ -437,9 +457,8 @@ class ErrorContained(NamedTuple):
 
     def _gone(self, table: Table, registrations: tuple[int, ...]) -> Progress:
         suspects = self.suspects
-        for stream, (registration, _) in suspects.items():
-            if registration in registrations:
-                suspects = suspects.drop(stream)
+        gone = [stream for stream, (registration, _) in suspects.items() if registration in registrations]
+        suspects = suspects.drop_all(gone)
         owed = tuple(owed for owed in self.owed if owed not in registrations)
         return self._replace(table=table, owed=owed, suspects=suspects)
 
@@ -493,8 +512,9 @@ class CallbackFifo(NamedTuple):
     # The premise: when one runs, another of the same thread is queued behind it. A post that is told of only
     # after its callback has run leaves nothing to order, and is remembered for that moment alone.
 
-    queued: Map[int, str] = Map()
+    queued: Map[int, tuple[int, str]] = Map()  # by callback: its place in the order of all, and its thread
     told_late: tuple[int, ...] = ()
+    place: int = 0
 
     def after(self, event: Event) -> Progress:
         match event:
@@ -510,21 +530,25 @@ class CallbackFifo(NamedTuple):
     def _queue(self, callback: int, thread: str) -> Progress:
         if callback in self.told_late:
             return self
-        return CallbackFifo(self.queued.put(callback, thread), self.told_late)
+        place = self.place + 1
+        return CallbackFifo(self.queued.put(callback, (place, thread)), self.told_late, place)
 
     def _runs(self, callback: int) -> Progress:
-        thread = self.queued.get(callback)
-        if thread is None:
-            return CallbackFifo(self.queued, (*self.told_late[1 - _REMEMBERED :], callback))
-        left = CallbackFifo(self.queued.drop(callback), self.told_late)
-        mates = [other for other, its in self.queued.items() if its == thread]
-        if mates[0] != callback:
+        if callback not in self.queued:
+            late = (*self.told_late[1 - _REMEMBERED :], callback)
+            return CallbackFifo(self.queued, late, self.place)
+        place, thread = self.queued[callback]
+        mates = {its: other for other, (its, whose) in self.queued.items() if whose == thread}
+        overtaken = sorted(its for its in mates if its < place)
+        gone = [mates[its] for its in (*overtaken, place)]
+        left = CallbackFifo(self.queued.drop_all(gone), self.told_late, self.place)
+        if overtaken:
             return Broken(
-                f"callback {mates[0]}, which thread {thread} queued earlier, runs first",
+                f"callback {gone[0]}, which thread {thread} queued earlier, runs first",
                 f"callback {callback} ran before it",
-                left._replace(queued=left.queued.drop(*mates[: mates.index(callback)])),
+                left,
             )
-        return Kept(left) if thread in left.queued.values() else left
+        return Kept(left) if len(mates) > 1 else left
 
 
 # --- waiters ------------------------------------------------------------------------------------------
@@ -576,7 +600,7 @@ class OneWaiterPerDirection(NamedTuple):
             case Close(stream=stream):
                 ended: tuple[Channel, ...] = ((stream, "read"), (stream, "write"))
                 gone = [self.waiters[channel] for channel in ended if channel in self.waiters]
-                return OneWaiterPerDirection(self.waiters.drop(*ended), self.channels.drop(*gone))
+                return OneWaiterPerDirection(self.waiters.drop_all(ended), self.channels.drop_all(gone))
             case _:
                 return self
 
@@ -627,7 +651,8 @@ class CloseSettlesWaiters(NamedTuple):
             case Step(task=task):
                 return self._resumed(task)
             case Await(reason="read" | "write", task=task, key=stream):
-                return self._replace(waits=self.waits.put(task, stream))
+                waits = self.waits.put(task, stream)
+                return CloseSettlesWaiters(waits, self.owed, self.settled, self.waiting)
             case End(task=task, outcome=outcome) if task in self.settled:
                 after = self._replace(settled=self.settled.drop(task))
                 return Kept(after) if outcome == "error" else after
@@ -649,7 +674,10 @@ class CloseSettlesWaiters(NamedTuple):
         if task in self.owed:
             waits, owed = self.waits.drop(task), self.owed.drop(task)
             return CloseSettlesWaiters(waits, owed, self.settled.put(task, None), self.waiting)
-        return self._replace(waits=self.waits.drop(task)) if task in self.waits else self
+        waits = self.waits.drop(task)
+        if waits is self.waits:
+            return self
+        return CloseSettlesWaiters(waits, self.owed, self.settled, self.waiting)
 
     def _late(self, tasks: list[int]) -> Progress:
         waited = ", ".join(f"task {task}" for task in tasks)
@@ -657,7 +685,7 @@ class CloseSettlesWaiters(NamedTuple):
         return Broken(
             f"those who wait for stream {stream} are resumed with an error within a turn of its close",
             f"{waited} waits on",
-            self._replace(owed=self.owed.drop(*tasks), waits=self.waits.drop(*tasks)),
+            self._replace(owed=self.owed.drop_all(tasks), waits=self.waits.drop_all(tasks)),
         )
 
 
@@ -697,12 +725,14 @@ class HupNeverDiscards(NamedTuple):
     def after(self, event: Event) -> Progress:
         match event:
             case Step(task=task) if task in self.waits:
-                after = self._replace(waits=self.waits.drop(task))
-                return Kept(after) if self.waits[task] in self.gone else after
+                left = self.waits[task] in self.gone
+                after = HupNeverDiscards(self.unread, self.gone, self.waits.drop(task), self.waiting)
+                return Kept(after) if left else after
             case Await(reason="read" | "write", task=task, key=stream):
-                return self._replace(waits=self.waits.put(task, stream))
+                return HupNeverDiscards(self.unread, self.gone, self.waits.put(task, stream), self.waiting)
             case Send(stream=stream, data=data):
-                return self._replace(unread=self.unread.put(stream, self.unread.get(stream, 0) + len(data)))
+                unread = self.unread.put(stream, self.unread.get(stream, 0) + len(data))
+                return HupNeverDiscards(unread, self.gone, self.waits, self.waiting)
             case Read(stream=stream, data=data):
                 return self._read(stream, len(data))
             case WaitBegin():
@@ -727,7 +757,7 @@ class HupNeverDiscards(NamedTuple):
         if size:
             left = self.unread.get(stream, 0) - size
             unread = self.unread.put(stream, left) if left > 0 else self.unread.drop(stream)
-            return self._replace(unread=unread)
+            return HupNeverDiscards(unread, self.gone, self.waits, self.waiting)
         if not self.gone.get(stream, False):
             return self
         after = self._replace(unread=self.unread.drop(stream), gone=self.gone.put(stream, False))
@@ -747,7 +777,7 @@ class HupNeverDiscards(NamedTuple):
         return Broken(
             f"the end of client {self.waits[left[0]]} wakes those who wait for its stream",
             f"the loop sleeps, and {', '.join(f'task {task}' for task in left)} waits on",
-            self._replace(waits=self.waits.drop(*left)),
+            self._replace(waits=self.waits.drop_all(left)),
         )
 
 
@@ -785,13 +815,13 @@ class RdhupEndsReadingOnly(NamedTuple):
     def after(self, event: Event) -> Progress:
         match event:
             case Send(data=data):
-                return self._replace(owed=self.owed + len(data)) if self.echo else self
+                return self._owing(len(data)) if self.echo else self
             case Write(data=data):
-                return self if self.echo else self._replace(owed=self.owed + len(data))
+                return self if self.echo else self._owing(len(data))
             case Receive(data=b"") if self.half:
                 return self._ends("the stream has ended") if self.shut or self.echo else None
             case Receive(data=data):
-                after = self._replace(owed=self.owed - len(data))
+                after = self._owing(-len(data))
                 return Kept(after) if self.half and data else after
             case Connect(echo=echo):
                 return self._replace(echo=echo)
@@ -805,6 +835,9 @@ class RdhupEndsReadingOnly(NamedTuple):
                 return RdhupEndsReadingOnly()
             case _:
                 return self
+
+    def _owing(self, more: int) -> RdhupEndsReadingOnly:
+        return RdhupEndsReadingOnly(self.echo, self.half, self.shut, self.owed + more)
 
     def _ends(self, how: str) -> Progress:
         if self.owed <= 0:

@@ -160,6 +160,10 @@ class Waiting(NamedTuple):
     def after(self, event: Event, stamp: int) -> Waiting:
         """Who waits after ``event``; who becomes ready by it is stamped ``stamp``."""
         match event:
+            case Send(stream=stream, data=data):
+                return self._readable(stream, len(data), stamp)
+            case Read(stream=stream, data=data):
+                return self._read(stream, data)
             case Dispatch():
                 return self._dispatched(event, stamp)
             case Run(callback=callback):
@@ -183,12 +187,8 @@ class Waiting(NamedTuple):
                 return self._with(self.ready.put(("task", task), stamp))
             case Done(task=task):
                 return self._with(self.ready.drop(("task", task)))
-            case Send(stream=stream, data=data):
-                return self._readable(stream, len(data), stamp)
             case HalfClose(stream=stream) | Leave(stream=stream) | Reset(stream=stream):
                 return self._readable(stream, _END, stamp)
-            case Read(stream=stream, data=data):
-                return self._read(stream, data)
             case CancelRequest(task=task) if task in self.reading:
                 # Whether a read that was cancelled has taken its bytes is CANCEL's question. Here they count
                 # as taken, so that nobody is said to starve for bytes that are gone.
@@ -196,10 +196,7 @@ class Waiting(NamedTuple):
             case Arm():
                 return self._armed(event, stamp)
             case Disarm():
-                gone: Thing = ("registration", event.registration)
-                entry = found(self.table, event.fd, event.registration)
-                left = self._with(self.ready.drop(gone))._replace(table=disarmed(self.table, event))
-                return left if entry is None else left._without_reader(entry.stream, gone)
+                return self._disarmed(event)
             case Close():
                 return self._closed(event)
             case _:
@@ -210,17 +207,21 @@ class Waiting(NamedTuple):
             return self
         return Waiting(ready, self.table, self.unread, self.readers, self.reading, self.told_late)
 
-    def _without_reader(self, stream: int, thing: Thing) -> Waiting:
-        if self.readers.get(stream) != thing:
-            return self
-        return self._replace(readers=self.readers.drop(stream))
+    def _disarmed(self, event: Disarm) -> Waiting:
+        gone: Thing = ("registration", event.registration)
+        entry = found(self.table, event.fd, event.registration)
+        readers = self.readers
+        if entry is not None and readers.get(entry.stream) == gone:
+            readers = readers.drop(entry.stream)
+        ready, table = self.ready.drop(gone), disarmed(self.table, event)
+        return Waiting(ready, table, self.unread, readers, self.reading, self.told_late)
 
     def _dispatched(self, event: Dispatch, stamp: int) -> Waiting:
         thing: Thing = ("registration", event.registration)
         entry = found(self.table, event.fd, event.registration)
         if entry is not None and entry.direction == "read" and entry.stream in self.unread:
             # Ready again at once: what its handler now reads takes that back.
-            return self._with(self.ready.drop(thing).put(thing, stamp))
+            return self._with(self.ready.put(thing, stamp))
         return self._with(self.ready.drop(thing))
 
     def _ran(self, callback: int) -> Waiting:
@@ -231,11 +232,13 @@ class Waiting(NamedTuple):
 
     def _stepped(self, task: int) -> Waiting:
         thing: Thing = ("task", task)
-        waiting = self._with(self.ready.drop(thing))
+        ready = self.ready.drop(thing)
         stream = self.reading.get(task)
         if stream is None:
-            return waiting
-        return waiting._without_reader(stream, thing)._replace(reading=self.reading.drop(task))
+            return self._with(ready)
+        readers = self.readers.drop(stream) if self.readers.get(stream) == thing else self.readers
+        reading = self.reading.drop(task)
+        return Waiting(ready, self.table, self.unread, readers, reading, self.told_late)
 
     def _suspended(self, event: Await, stamp: int) -> Waiting:
         thing: Thing = ("task", event.task)
@@ -243,44 +246,51 @@ class Waiting(NamedTuple):
             case "checkpoint":
                 return self._with(self.ready.put(thing, stamp))
             case "read":
-                waiting = self._replace(reading=self.reading.put(event.task, event.key))
-                return waiting._reader(event.key, thing, stamp)
+                reading = self.reading.put(event.task, event.key)
+                return self._reader(event.key, thing, stamp, self.table, reading)
             case _:
                 return self
 
     def _armed(self, event: Arm, stamp: int) -> Waiting:
         thing: Thing = ("registration", event.registration)
-        waiting = self._replace(table=armed(self.table, event))
-        return waiting._reader(event.stream, thing, stamp) if event.direction == "read" else waiting
+        table = armed(self.table, event)
+        if event.direction == "write":
+            return self._replace(table=table)
+        return self._reader(event.stream, thing, stamp, table, self.reading)
 
-    def _reader(self, stream: int, thing: Thing, stamp: int) -> Waiting:
+    def _reader(self, stream: int, thing: Thing, stamp: int, table: Table, reading: Map[int, int]) -> Waiting:
         """``thing`` now waits for the stream. Whom it replaces LOOP.WAITER speaks of, and nobody else."""
-        ready = self.ready
-        if stream in self.readers:
-            ready = ready.drop(self.readers[stream])
+        ready, replaced = self.ready, self.readers.get(stream)
+        if replaced is not None:
+            ready = ready.drop(replaced)
         if stream in self.unread:
             ready = ready.put(thing, stamp)
-        return self._with(ready)._replace(readers=self.readers.put(stream, thing))
+        return Waiting(ready, table, self.unread, self.readers.put(stream, thing), reading, self.told_late)
 
     def _readable(self, stream: int, more: int, stamp: int) -> Waiting:
         unread = self.unread.put(stream, self.unread.get(stream, 0) + more)
         reader = self.readers.get(stream)
-        ready = self.ready if reader is None else self.ready.add((reader,), stamp)
+        ready = self.ready
+        if reader is not None and reader not in ready:
+            ready = ready.put(reader, stamp)
         return Waiting(ready, self.table, unread, self.readers, self.reading, self.told_late)
 
     def _read(self, stream: int, data: bytes) -> Waiting:
         left = self.unread.get(stream, 0) - len(data)
         if data and left > 0:
-            return self._replace(unread=self.unread.put(stream, left))
-        reader = self.readers.get(stream)
-        ready = self.ready if reader is None else self.ready.drop(reader)
-        return self._with(ready)._replace(unread=self.unread.drop(stream))
+            unread, ready = self.unread.put(stream, left), self.ready
+        else:
+            reader = self.readers.get(stream)
+            unread, ready = self.unread.drop(stream), self.ready
+            if reader is not None:
+                ready = ready.drop(reader)
+        return Waiting(ready, self.table, unread, self.readers, self.reading, self.told_late)
 
     def _closed(self, event: Close) -> Waiting:
         gone: list[Thing] = [("registration", entry.registration) for entry in self.table.get(event.fd, ())]
         if event.stream in self.readers:
             gone.append(self.readers[event.stream])
-        return self._with(self.ready.drop(*gone))._replace(
+        return self._with(self.ready.drop_all(gone))._replace(
             table=self.table.drop(event.fd),
             unread=self.unread.drop(event.stream),
             readers=self.readers.drop(event.stream),

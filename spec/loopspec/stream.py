@@ -102,41 +102,43 @@ class EofAfterData(NamedTuple):
     # A client that has left altogether is LOOP.HUP.NEVER_DISCARDS's. The server's half-close is ``Shut``,
     # which is told of only when the server had given all it meant to give: without it nothing is promised.
 
+    # What is still on its way, how many bytes there were in all, and who has ended the stream.
+
     inbound: int = 0
     outbound: int = 0
-    carried: bool = False
-    half: bool = False
-    shut: bool = False
-    gone: bool = False
+    carried: int = 0
+    ended: frozenset[str] = frozenset()
 
     def after(self, event: Event) -> Progress:
         match event:
             case Send(data=data):
-                return self._replace(inbound=self.inbound + len(data), carried=True)
-            case Read(data=b""):
-                after = self._replace(inbound=0, half=False)
-                return self._ends("the server", self.inbound, after) if self.half and not self.gone else self
-            case Read(data=data):
-                return self._replace(inbound=self.inbound - len(data))
+                size = len(data)
+                return EofAfterData(self.inbound + size, self.outbound, self.carried + size, self.ended)
             case Write(data=data):
-                return self._replace(outbound=self.outbound + len(data), carried=True)
-            case Receive(data=b"", stream=stream):
-                after = self._replace(outbound=0, shut=False)
-                return self._ends(f"client {stream}", self.outbound, after) if self.shut else self
-            case Receive(data=data):
-                return self._replace(outbound=self.outbound - len(data))
+                size = len(data)
+                return EofAfterData(self.inbound, self.outbound + size, self.carried + size, self.ended)
+            case Read(data=data):
+                if data:
+                    return EofAfterData(self.inbound - len(data), self.outbound, self.carried, self.ended)
+                judged = "half" in self.ended and "gone" not in self.ended
+                return self._ends("the server", self.inbound) if judged else self
+            case Receive(data=data, stream=stream):
+                if data:
+                    return EofAfterData(self.inbound, self.outbound - len(data), self.carried, self.ended)
+                return self._ends(f"client {stream}", self.outbound) if "shut" in self.ended else self
             case HalfClose():
-                return self._replace(half=True)
+                return self._replace(ended=self.ended | {"half"})
             case Shut():
-                return self._replace(shut=True)
+                return self._replace(ended=self.ended | {"shut"})
             case Leave() | Reset():
-                return self._replace(gone=True)
+                return self._replace(ended=self.ended | {"gone"})
             case _:
                 return self
 
-    def _ends(self, who: str, missing: int, after: EofAfterData) -> Progress:
-        if missing <= 0:
-            return Kept(after) if self.carried else after
-        return Broken(
-            f"{who} receives every byte before the end of file", f"{missing} bytes are missing", after
-        )
+    def _ends(self, who: str, missing: int) -> Progress:
+        if missing > 0:
+            # From here on nothing is missing: what was lost is said once.
+            after = EofAfterData(0, 0, self.carried, self.ended)
+            missed = f"{missing} bytes are missing"
+            return Broken(f"{who} receives every byte before the end of file", missed, after)
+        return Kept(self) if self.carried else self
