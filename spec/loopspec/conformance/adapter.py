@@ -133,11 +133,11 @@ class Adapter(Protocol):
 
     # -- callbacks
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None], /) -> object:
         """Queue ``callback``."""
         ...
 
-    def post(self, callback: Callable[[], None]) -> None:
+    def post(self, callback: Callable[[], None], /) -> object:
         """Queue ``callback`` from another thread."""
         ...
 
@@ -171,19 +171,19 @@ class Adapter(Protocol):
         """Start a task; from a callback or from another task."""
         ...
 
-    async def checkpoint(self) -> None:
+    def checkpoint(self) -> Awaitable[object]:
         """Let others run."""
         ...
 
-    async def sleep(self, delay: int) -> None:
+    def sleep(self, delay: int, /) -> Awaitable[object]:
         """Suspend the calling task for ``delay`` nanoseconds."""
         ...
 
-    async def receive(self, sock: socket.socket, size: int) -> bytes:
+    def receive(self, sock: socket.socket, size: int) -> Awaitable[bytes]:
         """At most ``size`` bytes from a nonblocking stream socket; empty at end of file."""
         ...
 
-    async def send_all(self, sock: socket.socket, data: bytes) -> None:
+    def send_all(self, sock: socket.socket, data: bytes) -> Awaitable[object]:
         """Give all of ``data`` to a nonblocking stream socket."""
         ...
 

@@ -97,28 +97,46 @@ class Campaign:
         return events
 
     def look(self, examples: int, seed: int, on_progress: Callable[[int], None]) -> None:
-        """The first pass."""
+        """The first pass: ``examples`` scenarios, shared out to the families that the clauses need."""
         families = _families(self._clauses)
-        for place, (family, member) in enumerate(families.items()):
-            share = examples * (place + 1) // len(families) - examples * place // len(families)
-            position = 0
+        weights = sum(member.weight for member in families.values())
+        for family, member in families.items():
+            share = max(1, examples * member.weight // weights)
 
-            def one(scenario: Scenario, family: str = family) -> None:
-                nonlocal position
-                self._look_at(scenario, family, position)
-                position += 1
+            def one(scenario: Scenario, family: str = family, share: int = share) -> None:
+                self._look_at(scenario, family, share)
                 self.scenarios += 1
                 on_progress(self.scenarios)
 
             _drive(member, one, share, _seed(seed, family), shrink=False)
 
-    def _look_at(self, scenario: Scenario, family: str, position: int) -> None:
+    def hunt(self, id: str, examples: int, seed: int) -> Scenario | None:
+        """The first scenario that breaks clause ``id``, None if none of ``examples`` does.
+
+        :attr:`scenarios` counts how many it took.
+        """
+        found: list[Scenario] = []
+
+        def one(scenario: Scenario) -> None:
+            self.scenarios += 1
+            if self._shows_again(scenario, id):
+                found.append(scenario)
+                raise _UnkeptError
+
+        for family, member in _families([id]).items():
+            with suppress(_UnkeptError, Flaky):
+                _drive(member, one, examples, _seed(seed, family), shrink=False)
+            if found:
+                return found[0]
+        return None
+
+    def _look_at(self, scenario: Scenario, family: str, share: int) -> None:
         for id in self._judged(self._judge, scenario):
             if not self._broken[id] and not self._shows_again(scenario, id):
                 self.unrepeated[id] += 1
                 continue
             self._broken[id] += 1
-            self._first.setdefault(id, (family, position))
+            self._first.setdefault(id, (family, share))
 
     def _judged(self, judge: Judge, scenario: Scenario) -> set[str]:
         """The clauses that a run of ``scenario`` breaks."""
@@ -132,11 +150,11 @@ class Campaign:
 
     def make_small(self, seed: int, on_progress: Callable[[str], None]) -> None:
         """The second pass."""
-        for id, (family, position) in self._first.items():
+        for id, (family, examples) in self._first.items():
             on_progress(id)
-            self._smallest[id] = self._shrunk(id, family, position, seed)
+            self._smallest[id] = self._shrunk(id, family, examples, seed)
 
-    def _shrunk(self, id: str, family: str, position: int, seed: int) -> Counterexample:
+    def _shrunk(self, id: str, family: str, examples: int, seed: int) -> Counterexample:
         judge = Judge([self._clauses[id]], self._make.shows)
         found: list[Scenario] = []
 
@@ -146,8 +164,8 @@ class Campaign:
                 raise _UnkeptError
 
         with suppress(_UnkeptError, Flaky):
-            _drive(FAMILIES[family], one, position + 1, _seed(seed, family), shrink=True)
-        return self.counterexample(min(reversed(found), key=_size), id)
+            _drive(FAMILIES[family], one, examples, _seed(seed, family), shrink=True)
+        return self.counterexample(found[-1], id)
 
     def counterexample(self, scenario: Scenario, id: str) -> Counterexample:
         """``scenario``, which breaks clause ``id``, as it is shown."""
@@ -196,10 +214,6 @@ def _families(clauses: Collection[str]) -> dict[str, Family]:
 
 def _seed(seed: int, family: str) -> int:
     return seed ^ zlib.crc32(family.encode())
-
-
-def _size(scenario: Scenario) -> int:
-    return len(repr(scenario))
 
 
 def _drive(

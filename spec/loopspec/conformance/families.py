@@ -23,13 +23,17 @@ _size = st.integers(1, 6)
 _delay = st.integers(0, 3)
 
 
-def _body(*steps: SearchStrategy[s.Do], most: int = 3) -> SearchStrategy[Program]:
-    return st.lists(st.one_of(*steps), max_size=most).map(tuple)
+_gap = st.sampled_from((0, 0, 0, 1, 2))
+_asleep = st.sampled_from((False, False, True))
 
 
-def _script(*acts: SearchStrategy[s.Act], most: int = 8) -> SearchStrategy[tuple[At, ...]]:
-    at = st.builds(At, st.integers(0, 3), st.booleans(), st.one_of(*acts))
-    return st.lists(at, max_size=most).map(tuple)
+def _body(*steps: SearchStrategy[s.Do], least: int = 0, most: int = 3) -> SearchStrategy[Program]:
+    return st.lists(st.one_of(*steps), min_size=least, max_size=most).map(tuple)
+
+
+def _script(*acts: SearchStrategy[s.Act], least: int = 0, most: int = 8) -> SearchStrategy[tuple[At, ...]]:
+    at = st.builds(At, _gap, _asleep, st.one_of(*acts))
+    return st.lists(at, min_size=least, max_size=most).map(tuple)
 
 
 _take = st.builds(s.Take, _index, _size)
@@ -68,9 +72,11 @@ _hoard = st.builds(s.Hoard, st.sampled_from((1, 40, 300)))
 _soon_work = st.builds(s.Soon, _body(_small_timer, _work, _cancel_timer, most=2))
 
 _timers = _scenario(
-    _body(_timer, _timer, _timer, _cancel_timer, _work, _soon_work, _hoard, most=6),
+    _body(_timer, _timer, _timer, _cancel_timer, _work, _soon_work, least=2, most=7),
     _script(_elapse, _post, most=3),
 )
+
+_hoards = _scenario(_body(_hoard, _small_timer, _small_timer, most=3), _script(_elapse, most=2))
 
 _small_soon = st.builds(s.Soon, _body(_work, _fail, most=1))
 _soon = st.builds(s.Soon, _body(_small_soon, _small_timer, _fail, most=2))
@@ -78,14 +84,14 @@ _chain = st.builds(s.Soon, _body(st.builds(s.Soon, _body(_small_soon, most=1)), 
 _drain = st.builds(s.Watch, _index, st.just("read"), st.integers(1, 3), st.just((s.Take(0, 64),)))
 
 _callbacks = _scenario(
-    _body(_soon, _chain, _small_timer, _drain, most=5),
+    _body(_soon, _chain, _small_timer, _drain, least=1, most=5),
     _script(_post, _send, _elapse, most=5),
     streams=st.integers(0, 2),
 )
 
 _wakeups = _scenario(
     _body(_small_timer, _small_soon, most=2),
-    _script(_post, _post, _post, _post, _elapse, _elapse, _flood, most=6),
+    _script(_post, _post, _post, _post, _elapse, _elapse, _flood, least=1, most=6),
 )
 
 _handler = _body(_take, _take, _give, _unwatch, _close, _fail, _small_soon, most=3)
@@ -96,9 +102,9 @@ _watch_file = st.just(s.WatchFile())
 _watch = st.builds(s.Watch, _index, _direction, st.integers(1, 4), st.one_of(_handler, _eager_handler))
 
 _descriptors = _scenario(
-    _body(_watch, _watch, _watch, _watch, _unwatch, _reopen, _small_timer, _watch_file, most=5),
-    _script(_send, _send, _send, _half_close, _leave, _post, _elapse, most=7),
-    streams=st.integers(1, 3),
+    _body(_watch, _watch, _watch, _watch, _unwatch, _reopen, _small_timer, _watch_file, least=2, most=6),
+    _script(_send, _send, _send, _half_close, _leave, _post, _elapse, least=2, most=8),
+    streams=st.integers(1, 4),
 )
 
 _checkpoint = st.builds(s.Checkpoint, st.integers(1, 5))
@@ -110,8 +116,10 @@ _join = st.builds(s.Join, _index)
 _operate = st.builds(s.Operate, st.integers(0, 7), st.booleans())
 
 
-def _task_body(*steps: SearchStrategy[s.Do | s.AsyncDo], most: int = 4) -> SearchStrategy[s.TaskProgram]:
-    return st.lists(st.one_of(*steps), max_size=most).map(tuple)
+def _task_body(
+    *steps: SearchStrategy[s.Do | s.AsyncDo], least: int = 0, most: int = 4
+) -> SearchStrategy[s.TaskProgram]:
+    return st.lists(st.one_of(*steps), min_size=least, max_size=most).map(tuple)
 
 
 _busy = st.builds(s.Spawn, st.builds(s.Checkpoint, st.integers(2, 6)).map(lambda step: (step,)))
@@ -124,8 +132,10 @@ _task = st.builds(
     ),
 )
 
+_joiner = st.builds(s.Spawn, st.builds(lambda step: (step,), _join))
+
 _tasks = _scenario(
-    _body(_task, _task, _busy, _cancel_task, _set_event, _small_timer, most=5),
+    _body(_task, _task, _busy, _joiner, _cancel_task, _set_event, _small_timer, least=1, most=6),
     _script(_post, _elapse, most=3),
 )
 
@@ -135,8 +145,18 @@ _streamer = st.builds(
 )
 
 _streams = _scenario(
-    _body(_reader, _streamer, _close, _cancel_task, _drain, most=4),
-    _script(_send, _send, _half_close, _leave, _reset, _stop_reading, _elapse, most=7),
+    _body(_reader, _streamer, _streamer, _cancel_task, _drain, least=1, most=4),
+    _script(_send, _send, _half_close, _leave, _reset, _stop_reading, _elapse, least=1, most=7),
+    streams=st.integers(1, 2),
+    tcp=st.booleans(),
+)
+
+_closer = st.builds(s.Later, _delay, _body(_close, _cancel_task, least=1, most=1))
+_busy_reader = st.builds(s.Spawn, _task_body(_receive, _send_all, least=1, most=2))
+
+_closing = _scenario(
+    _body(_busy_reader, _busy_reader, _closer, least=2, most=4),
+    _script(_send, _leave, _elapse, most=4),
     streams=st.integers(1, 2),
     tcp=st.booleans(),
 )
@@ -145,25 +165,29 @@ _connect = st.just(s.Connect())
 
 _echo = _scenario(
     st.just(()),
-    _script(_connect, _connect, _send, _send, _send, _half_close, _stop_reading, _leave, most=10),
+    _script(_send, _send, _send, _send, _half_close, _connect, _stop_reading, _leave, least=2, most=8),
+    streams=st.integers(2, 3),
     echo=True,
 )
 
 
 @dataclass(frozen=True)
 class Family:
-    """A strategy, and the selectors of the clauses that its scenarios are for."""
+    """A strategy, the areas of the clauses that its scenarios are for, and its share of a campaign."""
 
     scenarios: SearchStrategy[Scenario]
     exercises: tuple[str, ...]
+    weight: int = 4
 
 
 FAMILIES: Mapping[str, Family] = {
     "timers": Family(_timers, ("TIMER", "CALL", "LOOP", "FAIR")),
+    "hoards": Family(_hoards, ("TIMER",), weight=1),
     "callbacks": Family(_callbacks, ("LOOP", "CALL", "FAIR", "WAKE")),
-    "wakeups": Family(_wakeups, ("WAKE", "CALL", "LOOP")),
+    "wakeups": Family(_wakeups, ("WAKE", "CALL", "LOOP"), weight=2),
     "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL")),
     "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL")),
+    "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
 }

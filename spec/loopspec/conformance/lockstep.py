@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import resource
 import select
@@ -41,20 +42,21 @@ from types import FrameType, TracebackType
 from loopspec import trace
 from loopspec.conformance import scenario as script
 from loopspec.conformance.adapter import Adapter, Operation, TaskHandle, TimerHandle, World
-from loopspec.conformance.scenario import MILLISECOND, At, Program, Scenario, TaskProgram
+from loopspec.conformance.scenario import TICK, At, Program, Scenario, TaskProgram
 from loopspec.trace import Direction, Event, Outcome, Reason
 
 MAX_TURNS = 200
 """After so many turns a run is cut off. A scenario that ends needs a tenth; one that spins has shown it."""
 
-START = 1_000_000 * MILLISECOND
-"""The instant at which every run begins: small enough for a loop that keeps seconds in a float."""
+START = 512 * TICK
+"""The instant at which every run begins: one second, since no real clock says nought."""
 
-AN_HOUR = 3_600_000 * MILLISECOND
+AN_HOUR = 3_600 * 512 * TICK
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _ALARM = 1.0
 #: Where a thread that sleeps in epoll_wait is, by what the compiler made of the kernel's source.
 _EPOLL_WAITS = frozenset((b"ep_poll", b"do_epoll_wait"))
+_POLL_UNIT = 1_000_000
 _SIOCOUTQ = 0x5411
 
 
@@ -117,7 +119,7 @@ class Hand:
             raise error
 
     def do_asleep(self, job: Callable[[], None], epoll: int) -> bool:
-        """Sleep in a wait on ``epoll``, have ``job`` done meanwhile, and tell whether that wakes the sleeper."""
+        """Sleep in a wait on ``epoll``, have ``job`` done meanwhile, and tell whether that woke it."""
         woken = [False]
 
         def act() -> None:
@@ -278,7 +280,7 @@ class _Stepped(Coroutine[object, object, str]):
         except BaseException:
             run.ended(task, "cancelled", "")
             raise
-        run.tell(trace.Await(run.turn, task.number, task.reason, task.key))
+        run.suspended(task)
         return request
 
 
@@ -286,7 +288,7 @@ class Lockstep:
     """One run. It is the :class:`~loopspec.conformance.adapter.World` of the loop that it runs."""
 
     def __init__(self, hand: Hand, scenario: Scenario, tell: Callable[[Event], None]) -> None:
-        self.tell = tell
+        self.tell: Callable[[Event], None] = tell
         self.turn = 0
         self._hand = hand
         self._scenario = scenario
@@ -321,10 +323,10 @@ class Lockstep:
         with self._alarm():
             self._loop = make(self)
             try:
-                for _ in range(self._scenario.streams):
-                    self._open_stream()
                 if self._scenario.echo:
                     self._listen()
+                for _ in range(self._scenario.streams):
+                    self._connect() if self._scenario.echo else self._open_stream()
                 self._loop.run(self._main)
             except Stuck:
                 self.tell(trace.Suspend("loop"))
@@ -337,7 +339,7 @@ class Lockstep:
         self._handle(trace.Run(self.turn, self._new_callback()), self._scenario.program)
 
     def _end(self) -> None:
-        self._ended = True
+        self._silence()
         try:
             self._loop.close()
         finally:
@@ -376,7 +378,7 @@ class Lockstep:
         return _Watched(self._wait)
 
     def report(self, error: BaseException) -> None:
-        if isinstance(error, BoomError) and not self._ended:
+        if isinstance(error, BoomError):
             self.tell(trace.Report(self.turn, str(error)))
 
     def _wait(self, epoll: _Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
@@ -384,7 +386,7 @@ class Lockstep:
             return epoll.ready(maxevents)
         if self.turn and _switches() != self._switches:
             self.tell(trace.Suspend("loop"))
-        timeout = None if seconds is None or seconds < 0 else round(seconds * 1e9)
+        timeout = _granted(seconds)
         self._passed += 1
         self._heard += 1
         self._clients_read()
@@ -423,7 +425,7 @@ class Lockstep:
         return batch
 
     def _due(self, at: At) -> bool:
-        if at.asleep or isinstance(at.act, script.Elapse) or self._passed <= at.gap:
+        if at.asleep or isinstance(at.act, script.Elapse) or self._passed < at.gap:
             return False
         self._passed = 0
         return True
@@ -446,8 +448,13 @@ class Lockstep:
 
     def _finish(self) -> None:
         self._script.clear()
-        self._ended = True
+        self._silence()
         self._loop.stop()
+
+    def _silence(self) -> None:
+        """Nothing that happens from here on belongs to the run: the loop is being taken down."""
+        self._ended = True
+        self.tell = _forget
 
     # -- what clients and other threads do
 
@@ -535,7 +542,7 @@ class Lockstep:
                 before = _switches()
                 self._loop.post(run)
                 if not asleep and _switches() != before:
-                    self.tell(trace.Suspend(Hand.name))
+                    self._suspended(Hand.name)
                 self.tell(trace.Return(call, Hand.name, delivered=False))
                 self.tell(trace.Post(self.turn, number, Hand.name))
 
@@ -620,8 +627,13 @@ class Lockstep:
             raise
         finally:
             if _switches() != before:
-                self.tell(trace.Suspend("loop"))
+                self._suspended("loop")
             self.tell(trace.Return(call, "loop", delivered, failure))
+
+    def _suspended(self, thread: str) -> None:
+        """Tell of a suspension that is over."""
+        self.tell(trace.Suspend(thread))
+        self.tell(trace.Resume(thread))
 
     def _handle(self, start: Event, body: Program, stream: _Stream | None = None) -> None:
         """Run one handler: tell, do, tell."""
@@ -655,7 +667,7 @@ class Lockstep:
             case script.Soon(body=body):
                 self._soon(body)
             case script.Later(delay=delay, body=body):
-                self._arm_timer(delay * MILLISECOND, body)
+                self._arm_timer(delay * TICK, body)
             case script.CancelTimer(timer=index):
                 if self._timers:
                     self._cancel_timer(self._timers[index % len(self._timers)])
@@ -688,7 +700,7 @@ class Lockstep:
                 self._booms += 1
                 raise BoomError(f"Boom{self._booms}")
             case script.Work(duration=duration):
-                self._now += duration * MILLISECOND
+                self._now += duration * TICK
             case script.Spawn(body=task_body):
                 self._spawn(task_body)
             case script.CancelTask(task=index):
@@ -757,11 +769,15 @@ class Lockstep:
             return
         self._registered += 1
         self.tell(trace.Arm(self.turn, registration.number, stream.fd, stream.number, direction))
-        for older in [*self._registrations]:
-            if older.stream is stream and older.direction == direction:
-                self._registrations.remove(older)
-                self.tell(trace.Disarm(self.turn, older.number, stream.fd))
+        self._replaced(stream.number, direction)
         self._registrations.append(registration)
+
+    def _replaced(self, stream: int, direction: str) -> None:
+        """A waiter was let in where there was one: the loop has replaced that one, and it is gone."""
+        for older in [*self._registrations]:
+            if older.stream.number == stream and older.direction == direction:
+                self._registrations.remove(older)
+                self.tell(trace.Disarm(self.turn, older.number, older.stream.fd))
 
     def _watch_file(self) -> None:
         with Path(__file__).open("rb") as file, suppress(OSError):
@@ -832,14 +848,19 @@ class Lockstep:
                     self._do(do, None)
         return f"value {task.number}"
 
+    def suspended(self, task: _Task) -> None:
+        """Tell of a task's suspension."""
+        self.tell(trace.Await(self.turn, task.number, task.reason, task.key))
+        if task.reason in ("read", "write"):
+            self._replaced(task.key, task.reason)
+
     def ended(self, task: _Task, outcome: Outcome, value: str) -> None:
         """Tell of a task's end: its coroutine is what knows."""
         if task.number not in self._outcomes:
             self._live_tasks -= 1
         self._outcomes[task.number] = (outcome, value)
-        if not self._ended:
-            self.tell(trace.Done(self.turn, task.number, outcome, value))
-            self.tell(trace.Settle(self.turn, "join", task.number))
+        self.tell(trace.Done(self.turn, task.number, outcome, value))
+        self.tell(trace.Settle(self.turn, "join", task.number))
 
     def _cancel_task(self, task: _Task) -> None:
         assert task.handle is not None
@@ -852,7 +873,7 @@ class Lockstep:
                 for _ in range(count):
                     await self._operate(task, "checkpoint", "checkpoint", 0, self._loop.checkpoint)
             case script.Sleep(delay=delay):
-                length = delay * MILLISECOND
+                length = delay * TICK
                 await self._operate(
                     task, "sleep", "sleep", self._now + length, lambda: self._loop.sleep(length)
                 )
@@ -887,8 +908,7 @@ class Lockstep:
             outcome = "error"
             raise
         finally:
-            if not self._ended:
-                self.tell(trace.End(self.turn, task.number, name, outcome))
+            self.tell(trace.End(self.turn, task.number, name, outcome))
 
     async def _receive(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
         with self._refusing(stream, "read"):
@@ -919,8 +939,7 @@ class Lockstep:
             raise
         except Exception as error:
             name = type(error).__name__
-            if not self._ended:
-                self.tell(trace.Refuse(self.turn, stream.fd, stream.number, direction, name))
+            self.tell(trace.Refuse(self.turn, stream.fd, stream.number, direction, name))
 
     async def _join(self, task: _Task, target: _Task) -> None:
         if target is task or target.handle is None:
@@ -959,6 +978,17 @@ class Lockstep:
         else:
             self._soon((), then=make_ready)
         await self._operate(task, name, "event", key, operation.call)
+
+
+def _granted(seconds: float | None) -> int | None:
+    """How long ``select.epoll.poll`` sleeps for ``seconds``, in nanoseconds: rounded up, and up again."""
+    if seconds is None or seconds < 0:
+        return None
+    return -(-math.ceil(seconds * 1e9) // _POLL_UNIT) * _POLL_UNIT
+
+
+def _forget(event: Event) -> None:
+    """What :attr:`Lockstep.tell` is once the run is over."""
 
 
 @contextmanager

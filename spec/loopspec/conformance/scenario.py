@@ -26,7 +26,9 @@ from typing import TypeAlias
 from loopspec.conformance.result import UsageError
 from loopspec.trace import Direction
 
-MILLISECOND = 1_000_000
+TICK = 1_953_125
+"""The unit of every delay, in nanoseconds: 1/512 s, which is exact in integer nanoseconds and in a float of
+seconds alike. A loop that keeps floats is so judged for its order of timers, not for its rounding."""
 
 # --- inside: what handlers and tasks do -----------------------------------------------------------------
 
@@ -40,7 +42,7 @@ class Soon:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Arm a timer, ``delay`` milliseconds from now."""
+    """Arm a timer, ``delay`` ticks from now."""
 
     delay: int
     body: Program
@@ -120,7 +122,7 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Compute for so many milliseconds."""
+    """Compute for so many ticks."""
 
     duration: int
 
@@ -155,7 +157,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Sleep for so many milliseconds."""
+    """Sleep for so many ticks."""
 
     delay: int
 
@@ -291,7 +293,8 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """``streams`` are connected from the start, over TCP or as Unix pairs; ``echo``: the loop serves echo."""
+    """``streams`` clients are there from the start, over TCP or Unix sockets. The server's ends of their
+    streams are the program's, or, with ``echo``, those of the loop's own echo server."""
 
     streams: int
     tcp: bool

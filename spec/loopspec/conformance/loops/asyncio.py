@@ -170,17 +170,17 @@ class AsyncioLoop:
     def spawn(self, job: Job) -> TaskHandle:
         return _Task(self._loop.create_task(job()))
 
-    async def checkpoint(self) -> None:
-        await asyncio.sleep(0)
+    def checkpoint(self) -> Awaitable[None]:
+        return asyncio.sleep(0)
 
-    async def sleep(self, delay: int) -> None:
-        await asyncio.sleep(delay / SECOND)
+    def sleep(self, delay: int) -> Awaitable[None]:
+        return asyncio.sleep(delay / SECOND)
 
-    async def receive(self, sock: socket.socket, size: int) -> bytes:
-        return await self._loop.sock_recv(sock, size)
+    def receive(self, sock: socket.socket, size: int) -> Awaitable[bytes]:
+        return self._loop.sock_recv(sock, size)
 
-    async def send_all(self, sock: socket.socket, data: bytes) -> None:
-        await self._loop.sock_sendall(sock, data)
+    def send_all(self, sock: socket.socket, data: bytes) -> Awaitable[None]:
+        return self._loop.sock_sendall(sock, data)
 
     def operations(self) -> Mapping[str, Callable[[], Operation]]:
         return {

@@ -1,0 +1,140 @@
+"""refloop, the reference implementation: a reactor on the world's kernel, and a runtime on that reactor."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import ClassVar
+
+import refloop
+from loopspec import __version__
+from loopspec.conformance.adapter import (
+    EVERYTHING,
+    HasFileno,
+    Job,
+    Operation,
+    Poller,
+    TaskHandle,
+    TimerHandle,
+    World,
+)
+from loopspec.trace import Direction, Outcome
+
+_DIRECTIONS: Mapping[Direction, refloop.Direction] = {
+    "read": refloop.Direction.READ,
+    "write": refloop.Direction.WRITE,
+}
+
+
+class _Kernel:
+    """The world's clock and epoll instances; the eventfd is the real one."""
+
+    def __init__(self, world: World) -> None:
+        self.clock = world.now
+        self.poller: Callable[[], Poller] = world.poller
+        self.waker = refloop.LINUX.waker
+
+
+class _Task:
+    __slots__ = ("_task", "cancel")
+
+    def __init__(self, task: refloop.Task[str]) -> None:
+        self._task = task
+        self.cancel = task.cancel
+
+    async def join(self) -> tuple[Outcome, str]:
+        try:
+            return "value", await self._task.join()
+        except refloop.TaskCancelledError:
+            return "cancelled", ""
+        except Exception as error:
+            return "error", str(error)
+
+
+class _EventWait:
+    def __init__(self) -> None:
+        event = refloop.Event()
+        self.ready = event.set
+        self.call = event.wait
+
+
+class RefloopLoop:
+    """The adapter; see :mod:`loopspec.conformance.adapter`."""
+
+    version: ClassVar[str] = f"refloop {__version__}"
+    shows: ClassVar[frozenset[str]] = EVERYTHING
+
+    def __init__(self, world: World) -> None:
+        self._reactor = refloop.Reactor(_Kernel(world))
+        self._reactor.on_error = world.report
+        self._runtime = refloop.Runtime(self._reactor)
+        self._streams: dict[socket.socket, refloop.SocketStream] = {}
+        self._stopping = False
+        self.call_soon = self._reactor.call_soon
+        self.post = self._reactor.call_soon_threadsafe
+        self.checkpoint = refloop.checkpoint
+        self.sleep = refloop.sleep
+
+    def run(self, main: Callable[[], None]) -> None:
+        self._reactor.call_soon(main)
+        while not self._stopping:
+            self._reactor.turn()
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def close(self) -> None:
+        self._runtime.close()
+        self._reactor.close()
+
+    # -- callbacks
+
+    def call_later(self, delay: int, callback: Callable[[], None]) -> TimerHandle:
+        return self._reactor.call_later(delay, callback)
+
+    def timers_held(self) -> int:
+        return len(self._reactor.timers)
+
+    def arm(self, sock: HasFileno, direction: Direction, callback: Callable[[], None]) -> object:
+        return self._reactor.register(sock, _DIRECTIONS[direction], lambda _events: callback()).disarm
+
+    def disarm(self, registration: object) -> None:
+        assert callable(registration)
+        registration()
+
+    def close_socket(self, sock: socket.socket) -> None:
+        stream = self._streams.pop(sock, None)
+        if stream is None:
+            self._reactor.notify_closing(sock)
+            sock.close()
+        else:
+            stream.close()
+
+    # -- coroutines
+
+    def spawn(self, job: Job) -> TaskHandle:
+        return _Task(self._runtime.spawn(job))
+
+    def receive(self, sock: socket.socket, size: int) -> Awaitable[bytes]:
+        return self._stream(sock).receive(size)
+
+    def send_all(self, sock: socket.socket, data: bytes) -> Awaitable[object]:
+        return self._stream(sock).send_all(data)
+
+    def _stream(self, sock: socket.socket) -> refloop.SocketStream:
+        if sock not in self._streams:
+            self._streams[sock] = refloop.SocketStream(sock)
+        return self._streams[sock]
+
+    def operations(self) -> Mapping[str, Callable[[], Operation]]:
+        return {"Event.wait": _EventWait}
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        self._runtime.spawn(partial(refloop.serve, refloop.Listener(listener), _echo))
+
+
+async def _echo(stream: refloop.SocketStream) -> None:
+    with stream:
+        while data := await stream.receive():
+            await stream.send_all(data)
