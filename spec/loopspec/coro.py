@@ -298,6 +298,7 @@ _UNKNOWN = _Stream()
     source="asyncio Task.__wakeup; trio reschedule",
     watches={Spawn: None, Step: None, Await: None},
     also={
+        End: None,
         Done: None,
         Settle: None,
         CancelRequest: None,
@@ -317,22 +318,29 @@ class OncePerWake(NamedTuple):
     """A task is resumed once for each settled wait, and never while it waits."""
 
     # Causes: for a sleep, its instant; for an event or a task, that it is settled, be it before the wait;
-    # for a read, anything the client did on the stream since, or bytes that lie there; for a write, a batch
-    # since, as what makes a buffer writable is not all told; for all, a request to cancel. A stream of which
-    # nothing is told, a listener, is treated as a write. A wait that is settled and never resumed
-    # shows when nothing more happens.
+    # for a read, anything the client did on the stream since, or bytes that lie there, or on a stream of which
+    # nothing is told, a listener, a batch since; for all, a request to cancel. A write has its cause at once,
+    # as far as a trace shows: how much room a buffer has is not told. A wait that is settled and never resumed
+    # shows when nothing more happens. A request to cancel stays: a loop may deliver it at every checkpoint
+    # from then on. A resumption without a cause is in doubt until its operation ends: a wait may also be
+    # refused, and what settles it then is the error itself.
 
     waits: Map[int, _Wait] = Map()
     settled: Bits = NONE  # events
     ended: Bits = NONE  # tasks
-    cancelled: Bits = NONE  # tasks that were asked to end, and have not been resumed since
+    cancelled: Bits = NONE  # tasks that were asked to end
     streams: Map[int, _Stream] = Map()
     batches: int = 0
+    doubtful: Map[int, tuple[str, str]] = Map()  # by task resumed without a cause: allowed, observed
 
     def after(self, event: Event) -> Progress:
         match event:
             case Step(task=task, at=at):
                 return self._resumed(task, at)
+            case End(task=task, outcome=outcome) if task in self.doubtful:
+                return self._cleared(task, served=outcome == "value")
+            case Await(task=task) if task in self.doubtful:
+                return self._cleared(task, served=True)
             case Await(task=task, reason=reason, key=key):
                 return self._with(waits=self.waits.put(task, _Wait(reason, key, self._stamp(reason, key))))
             case WaitReturn(batch=batch):
@@ -375,7 +383,13 @@ class OncePerWake(NamedTuple):
             self.cancelled,
             self.streams if streams is None else streams,
             self.batches,
+            self.doubtful,
         )
+
+    def _cleared(self, task: int, *, served: bool) -> Progress:
+        """The operation of a task that was resumed without a cause has ended, or waits again."""
+        after = self._replace(doubtful=self.doubtful.drop(task))
+        return Broken(*self.doubtful[task], after) if served else Kept(after)
 
     def _stamp(self, reason: Reason, key: int) -> int:
         if reason == "read" and key in self.streams:
@@ -389,10 +403,7 @@ class OncePerWake(NamedTuple):
 
     def _resumed(self, task: int, at: int) -> Progress:
         wait = self.waits.get(task)
-        cancelled = without_bit(self.cancelled, task) if self.cancelled else NONE
-        after = OncePerWake(
-            self.waits.drop(task), self.settled, self.ended, cancelled, self.streams, self.batches
-        )
+        after = self._with(waits=self.waits.drop(task))
         if wait is None:
             return Broken(
                 f"task {task} is resumed once for each time that it is suspended",
@@ -403,11 +414,11 @@ class OncePerWake(NamedTuple):
             return after
         if self._caused(wait, at) or has(self.cancelled, task):
             return Kept(after)
-        return Broken(
+        doubt = (
             f"task {task} is resumed when {_CAUSE[wait.reason].format(key=wait.key)}, or on cancellation",
             f"it was resumed at {at} ns, and neither had come",
-            after,
         )
+        return after._replace(doubtful=self.doubtful.put(task, doubt))
 
     def _caused(self, wait: _Wait, at: int) -> bool:
         match wait.reason:
@@ -420,13 +431,10 @@ class OncePerWake(NamedTuple):
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write":
-                return self.batches > wait.stamp or self._stream_ended(wait.key)
-            case "checkpoint":
+            case "read":
+                return self.batches > wait.stamp
+            case "write" | "checkpoint":
                 return True
-
-    def _stream_ended(self, stream: int) -> bool:
-        return stream in self.streams and self.streams[stream].ended
 
     def _ends(self) -> Progress:
         lost = [

@@ -25,6 +25,7 @@ from loopspec.trace import (
     Direction,
     Disarm,
     Dispatch,
+    Done,
     End,
     Enqueue,
     Event,
@@ -574,23 +575,31 @@ Channel = tuple[int, Direction]
     Profile.LOOP,
     source="silent replacement: CPython issue 91780; trio BusyResourceError",
     watches={Refuse: None},
-    also={Arm: None, Disarm: None, Close: None, Await: None, Step: None},
+    also={Arm: None, Disarm: None, Close: None, Await: None, End: None, Done: None, WaitBegin: None},
 )
 class OneWaiterPerDirection(NamedTuple):
     """A descriptor has at most one waiter per direction; a second one is refused, and the first
     undisturbed."""
 
-    # That the first is undisturbed shows in its being served: FAIR.READY.BOUNDED_WAIT sees to it.
+    # That the first is undisturbed shows in its being served: FAIR.READY.BOUNDED_WAIT sees to it. A task may
+    # be refused by an exception that it is resumed with: until its operation has ended so, or the turn after
+    # has, it is not known whether it was let in.
 
     waiters: Map[Channel, _Waiter] = Map()
     channels: Map[_Waiter, Channel] = Map()
+    asking: Map[int, tuple[Channel, int]] = Map()  # by task that came second: for what, in which turn
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task):
-                return self._leaves(_Waiter("task", task))
-            case Await(reason="read" | "write" as direction, key=stream, task=task):
-                return self._comes((stream, direction), _Waiter("task", task))
+            case End(task=task, outcome=outcome):
+                return self._ends(task, refused=outcome != "value")
+            case Done(task=task):
+                return self._ends(task, refused=True)
+            case WaitBegin(turn=turn) if self.asking:
+                late = [task for task, (_, came) in self.asking.items() if came < turn]
+                return self._let_in(late[0]) if late else self
+            case Await(reason="read" | "write" as direction, key=stream, task=task, turn=turn):
+                return self._waits((stream, direction), task, turn)
             case Arm(stream=stream, direction=direction, registration=registration):
                 return self._comes((stream, direction), _Waiter("registration", registration))
             case Disarm(registration=registration):
@@ -600,14 +609,34 @@ class OneWaiterPerDirection(NamedTuple):
             case Close(stream=stream):
                 ended: tuple[Channel, ...] = ((stream, "read"), (stream, "write"))
                 gone = [self.waiters[channel] for channel in ended if channel in self.waiters]
-                return OneWaiterPerDirection(self.waiters.drop_all(ended), self.channels.drop_all(gone))
+                asking = [task for task, (channel, _) in self.asking.items() if channel in ended]
+                return OneWaiterPerDirection(
+                    self.waiters.drop_all(ended), self.channels.drop_all(gone), self.asking.drop_all(asking)
+                )
             case _:
                 return self
+
+    def _waits(self, channel: Channel, task: int, turn: int) -> Progress:
+        waiter = _Waiter("task", task)
+        if self.waiters.get(channel, waiter) == waiter:
+            return self._comes(channel, waiter)
+        return self if task in self.asking else self._replace(asking=self.asking.put(task, (channel, turn)))
+
+    def _ends(self, task: int, *, refused: bool) -> Progress:
+        if task in self.asking:
+            return self._replace(asking=self.asking.drop(task)) if refused else self._let_in(task)
+        return self._leaves(_Waiter("task", task))
+
+    def _let_in(self, task: int) -> Progress:
+        channel, _ = self.asking[task]
+        return self._replace(asking=self.asking.drop(task))._comes(channel, _Waiter("task", task))
 
     def _comes(self, channel: Channel, waiter: _Waiter) -> Progress:
         first = self.waiters.get(channel)
         channels = self.channels if first is None else self.channels.drop(first)
-        after = OneWaiterPerDirection(self.waiters.put(channel, waiter), channels.put(waiter, channel))
+        after = OneWaiterPerDirection(
+            self.waiters.put(channel, waiter), channels.put(waiter, channel), self.asking
+        )
         if first is None or first == waiter:
             return after
         stream, direction = channel
@@ -621,7 +650,7 @@ class OneWaiterPerDirection(NamedTuple):
         channel = self.channels.get(waiter)
         if channel is None:
             return self
-        return OneWaiterPerDirection(self.waiters.drop(channel), self.channels.drop(waiter))
+        return OneWaiterPerDirection(self.waiters.drop(channel), self.channels.drop(waiter), self.asking)
 
 
 @clause(
@@ -719,20 +748,21 @@ class HupNeverDiscards(NamedTuple):
 
     unread: Map[int, int] = Map()
     gone: Map[int, bool] = Map()  # stream: with unread data, which are owed
-    waits: Map[int, int] = Map()
+    waits: Map[int, Channel] = Map()
+    waiters: Map[Channel, int] = Map()  # a second one replaces the first: that is LOOP.WAITER's, once
     waiting: bool = False
 
     def after(self, event: Event) -> Progress:
         match event:
             case Step(task=task) if task in self.waits:
-                left = self.waits[task] in self.gone
-                after = HupNeverDiscards(self.unread, self.gone, self.waits.drop(task), self.waiting)
+                left = self.waits[task][0] in self.gone
+                after = self._without(task)
                 return Kept(after) if left else after
-            case Await(reason="read" | "write", task=task, key=stream):
-                return HupNeverDiscards(self.unread, self.gone, self.waits.put(task, stream), self.waiting)
+            case Await(reason="read" | "write" as direction, task=task, key=stream):
+                return self._waits((stream, direction), task)
             case Send(stream=stream, data=data):
                 unread = self.unread.put(stream, self.unread.get(stream, 0) + len(data))
-                return HupNeverDiscards(unread, self.gone, self.waits, self.waiting)
+                return HupNeverDiscards(unread, self.gone, self.waits, self.waiters, self.waiting)
             case Read(stream=stream, data=data):
                 return self._read(stream, len(data))
             case WaitBegin():
@@ -747,17 +777,28 @@ class HupNeverDiscards(NamedTuple):
                 return self._replace(gone=self.gone.put(stream, False), unread=self.unread.drop(stream))
             case CancelRequest(task=task) if task in self.waits:
                 # Whether a read that was cancelled has taken its bytes is CANCEL's question.
-                return self._replace(unread=self.unread.drop(self.waits[task]))
+                return self._replace(unread=self.unread.drop(self.waits[task][0]))
             case Close(stream=stream):
                 return self._replace(gone=self.gone.drop(stream), unread=self.unread.drop(stream))
             case _:
                 return self
 
+    def _waits(self, channel: Channel, task: int) -> HupNeverDiscards:
+        first = self.waiters.get(channel)
+        waits = self.waits if first is None else self.waits.drop(first)
+        waiters = self.waiters.put(channel, task)
+        return HupNeverDiscards(self.unread, self.gone, waits.put(task, channel), waiters, self.waiting)
+
+    def _without(self, task: int) -> HupNeverDiscards:
+        waiters = self.waiters.drop(self.waits[task])
+        waits = self.waits.drop(task)
+        return HupNeverDiscards(self.unread, self.gone, waits, waiters, self.waiting)
+
     def _read(self, stream: int, size: int) -> Progress:
         if size:
             left = self.unread.get(stream, 0) - size
             unread = self.unread.put(stream, left) if left > 0 else self.unread.drop(stream)
-            return HupNeverDiscards(unread, self.gone, self.waits, self.waiting)
+            return HupNeverDiscards(unread, self.gone, self.waits, self.waiters, self.waiting)
         if not self.gone.get(stream, False):
             return self
         after = self._replace(unread=self.unread.drop(stream), gone=self.gone.put(stream, False))
@@ -771,13 +812,13 @@ class HupNeverDiscards(NamedTuple):
         )
 
     def _sleeps(self) -> Progress:
-        left = [task for task, stream in self.waits.items() if stream in self.gone]
+        left = [task for task, (stream, _) in self.waits.items() if stream in self.gone]
         if not left:
             return self
         return Broken(
-            f"the end of client {self.waits[left[0]]} wakes those who wait for its stream",
+            f"the end of client {self.waits[left[0]][0]} wakes those who wait for its stream",
             f"the loop sleeps, and {', '.join(f'task {task}' for task in left)} waits on",
-            self._replace(waits=self.waits.drop_all(left)),
+            self._replace(waits=self.waits.drop_all(left), waiters=Map()),
         )
 
 

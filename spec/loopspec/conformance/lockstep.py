@@ -306,6 +306,7 @@ class Lockstep:
         self._streams: list[_Stream] = []
         self._registrations: list[_Registration] = []
         self._registered = 0
+        self._asking: dict[int, tuple[int, int, Reason]] = {}
         self._timers: list[_Timer] = []
         self._armed = 0
         self._live_timers = 0
@@ -389,6 +390,7 @@ class Lockstep:
         timeout = _granted(seconds)
         self._passed += 1
         self._heard += 1
+        self._let_in()
         self._clients_read()
         self.tell(trace.WaitBegin(self.turn, timeout))
         batch = self._batch(epoll, timeout, maxevents)
@@ -772,6 +774,13 @@ class Lockstep:
         self._replaced(stream.number, direction)
         self._registrations.append(registration)
 
+    def _let_in(self) -> None:
+        """Tasks that still wait a turn after they began to have not been refused."""
+        for task, (turn, stream, direction) in [*self._asking.items()]:
+            if turn < self.turn:
+                del self._asking[task]
+                self._replaced(stream, direction)
+
     def _replaced(self, stream: int, direction: str) -> None:
         """A waiter was let in where there was one: the loop has replaced that one, and it is gone."""
         for older in [*self._registrations]:
@@ -852,7 +861,7 @@ class Lockstep:
         """Tell of a task's suspension."""
         self.tell(trace.Await(self.turn, task.number, task.reason, task.key))
         if task.reason in ("read", "write"):
-            self._replaced(task.key, task.reason)
+            self._asking.setdefault(task.number, (self.turn, task.key, task.reason))
 
     def ended(self, task: _Task, outcome: Outcome, value: str) -> None:
         """Tell of a task's end: its coroutine is what knows."""
@@ -908,6 +917,7 @@ class Lockstep:
             outcome = "error"
             raise
         finally:
+            self._asking.pop(task.number, None)
             self.tell(trace.End(self.turn, task.number, name, outcome))
 
     async def _receive(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
