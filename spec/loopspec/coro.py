@@ -36,7 +36,6 @@ from loopspec.trace import (
     Spawn,
     Step,
     Threads,
-    WaitReturn,
 )
 
 # --- the life of a task -------------------------------------------------------------------------------
@@ -272,11 +271,12 @@ class OnlyAtAwait(NamedTuple):
 
 
 class _Wait(NamedTuple):
-    """What a task waits for; ``stamp`` is what had happened on the stream, or in batches, at that time."""
+    """What a task waits for; ``stamp`` is how much had happened on the stream at that time."""
 
     reason: Reason
     key: int
     stamp: int = 0
+    first: bool = False  #: the first suspension of an operation
 
 
 class _Stream(NamedTuple):
@@ -298,11 +298,11 @@ _UNKNOWN = _Stream()
     source="asyncio Task.__wakeup; trio reschedule",
     watches={Spawn: None, Step: None, Await: None},
     also={
+        Begin: None,
         End: None,
         Done: None,
         Settle: None,
         CancelRequest: None,
-        WaitReturn: None,
         Connect: None,
         Send: None,
         Receive: None,
@@ -318,41 +318,40 @@ class OncePerWake(NamedTuple):
     """A task is resumed once for each settled wait, and never while it waits."""
 
     # Causes: for a sleep, its instant; for an event or a task, that it is settled, be it before the wait;
-    # for a read, anything the client did on the stream since, or bytes that lie there, or on a stream of which
-    # nothing is told, a listener, a batch since; for all, a request to cancel. A write has its cause at once,
-    # as far as a trace shows: how much room a buffer has is not told. A wait that is settled and never resumed
-    # shows when nothing more happens. A request to cancel stays: a loop may deliver it at every checkpoint
-    # from then on. A resumption without a cause is in doubt until its operation ends: a wait may also be
-    # refused, and what settles it then is the error itself.
+    # for a read, anything the client did on the stream since, or bytes that lie there; for all, a request to
+    # cancel, which stands until the task has ended. What makes a buffer writable is not all told, so a
+    # write has always a cause, and so has a read of a stream of which nothing is told, a listener.
+    #
+    # An operation may begin with a checkpoint, which from outside looks like the wait itself. So the first
+    # suspension of an operation may end without a cause, but then the operation does not return a value
+    # before there is one (``unsure``). And a wait that is settled and never resumed shows when
+    # nothing more happens.
 
     waits: Map[int, _Wait] = Map()
     settled: Bits = NONE  # events
     ended: Bits = NONE  # tasks
     cancelled: Bits = NONE  # tasks that were asked to end
     streams: Map[int, _Stream] = Map()
-    batches: int = 0
-    doubtful: Map[int, tuple[str, str]] = Map()  # by task resumed without a cause: allowed, observed
+    entered: Bits = NONE  # tasks that entered an operation and have not been suspended since
+    unsure: Map[int, _Wait] = Map()
 
     def after(self, event: Event) -> Progress:
         match event:
             case Step(task=task, at=at):
                 return self._resumed(task, at)
-            case End(task=task, outcome=outcome) if task in self.doubtful:
-                return self._cleared(task, served=outcome == "value")
-            case Await(task=task) if task in self.doubtful:
-                return self._cleared(task, served=True)
             case Await(task=task, reason=reason, key=key):
-                return self._with(waits=self.waits.put(task, _Wait(reason, key, self._stamp(reason, key))))
-            case WaitReturn(batch=batch):
-                return self._replace(batches=self.batches + 1) if batch else self
+                return self._suspended(task, reason, key)
             case Send(stream=stream, data=data):
                 return self._stirred(stream, len(data))
             case Read(stream=stream, data=data):
                 known = self.streams.get(stream)
                 if known is None:
                     return self
-                read = _Stream(max(0, known.unread - len(data)), known.ended, known.stamp)
-                return self._with(streams=self.streams.put(stream, read))
+                return self._stream(stream, known._replace(unread=max(0, known.unread - len(data))))
+            case Begin(task=task):
+                return self._replace(entered=with_bit(self.entered, task))
+            case End(task=task, outcome=outcome):
+                return self._returns(task, outcome) if task in self.unsure else self
             case Receive(stream=stream) | Connect(stream=stream):
                 return self._stirred(stream)
             case (
@@ -372,53 +371,65 @@ class OncePerWake(NamedTuple):
             case _:
                 return self
 
-    def _with(
-        self, waits: Map[int, _Wait] | None = None, streams: Map[int, _Stream] | None = None
-    ) -> OncePerWake:
-        """This state with those. Two thirds of a trace come through here: _replace() takes a microsecond."""
+    def _suspended(self, task: int, reason: Reason, key: int) -> OncePerWake:
+        stamp = self.streams[key].stamp if reason == "read" and key in self.streams else 0
+        wait = _Wait(reason, key, stamp, has(self.entered, task))
         return OncePerWake(
-            self.waits if waits is None else waits,
+            self.waits.put(task, wait),
             self.settled,
             self.ended,
             self.cancelled,
-            self.streams if streams is None else streams,
-            self.batches,
-            self.doubtful,
+            self.streams,
+            without_bit(self.entered, task),
+            self.unsure.drop(task),
         )
 
-    def _cleared(self, task: int, *, served: bool) -> Progress:
-        """The operation of a task that was resumed without a cause has ended, or waits again."""
-        after = self._replace(doubtful=self.doubtful.drop(task))
-        return Broken(*self.doubtful[task], after) if served else Kept(after)
-
-    def _stamp(self, reason: Reason, key: int) -> int:
-        if reason == "read" and key in self.streams:
-            return self.streams[key].stamp
-        return self.batches
-
-    def _stirred(self, stream: int, more: int = 0, *, ended: bool = False) -> Progress:
+    def _stirred(self, stream: int, more: int = 0, *, ended: bool = False) -> OncePerWake:
         known = self.streams.get(stream, _UNKNOWN)
-        stirred = _Stream(known.unread + more, known.ended or ended, known.stamp + 1)
-        return self._with(streams=self.streams.put(stream, stirred))
+        return self._stream(stream, _Stream(known.unread + more, known.ended or ended, known.stamp + 1))
+
+    def _stream(self, stream: int, known: _Stream) -> OncePerWake:
+        return OncePerWake(
+            self.waits,
+            self.settled,
+            self.ended,
+            self.cancelled,
+            self.streams.put(stream, known),
+            self.entered,
+            self.unsure,
+        )
 
     def _resumed(self, task: int, at: int) -> Progress:
         wait = self.waits.get(task)
-        after = self._with(waits=self.waits.drop(task))
         if wait is None:
             return Broken(
                 f"task {task} is resumed once for each time that it is suspended",
                 "it was resumed, and was not suspended",
-                after,
+                self,
             )
+        after = OncePerWake(
+            self.waits.drop(task),
+            self.settled,
+            self.ended,
+            self.cancelled,
+            self.streams,
+            self.entered,
+            self.unsure,
+        )
         if wait.reason == "checkpoint":
             return after
         if self._caused(wait, at) or has(self.cancelled, task):
             return Kept(after)
-        doubt = (
-            f"task {task} is resumed when {_CAUSE[wait.reason].format(key=wait.key)}, or on cancellation",
-            f"it was resumed at {at} ns, and neither had come",
-        )
-        return after._replace(doubtful=self.doubtful.put(task, doubt))
+        if wait.first:
+            return after._replace(unsure=self.unsure.put(task, wait))
+        return _uncaused(task, wait, f"it was resumed at {at} ns, and neither had come", after)
+
+    def _returns(self, task: int, outcome: Outcome) -> Progress:
+        wait = self.unsure[task]
+        after = self._replace(unsure=self.unsure.drop(task))
+        if outcome != "value" or self._caused(wait, -1):
+            return after
+        return _uncaused(task, wait, "its operation returned, and neither had come", after)
 
     def _caused(self, wait: _Wait, at: int) -> bool:
         match wait.reason:
@@ -431,16 +442,14 @@ class OncePerWake(NamedTuple):
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read":
-                return self.batches > wait.stamp
-            case "write" | "checkpoint":
+            case "read" | "write" | "checkpoint":
                 return True
 
     def _ends(self) -> Progress:
         lost = [
             task
             for task, wait in self.waits.items()
-            if wait.reason in ("event", "join") and self._caused(wait, 0)
+            if wait.reason in ("event", "join") and self._caused(wait, -1)
         ]
         if not lost:
             return self
@@ -450,6 +459,11 @@ class OncePerWake(NamedTuple):
             "nothing more happens, and it waits on",
             self._replace(waits=self.waits.drop_all(lost)),
         )
+
+
+def _uncaused(task: int, wait: _Wait, observed: str, after: OncePerWake) -> Broken:
+    cause = _CAUSE[wait.reason].format(key=wait.key)
+    return Broken(f"task {task} is resumed when {cause}, or on cancellation", observed, after)
 
 
 _CAUSE: dict[Reason, str] = {

@@ -575,82 +575,129 @@ Channel = tuple[int, Direction]
     Profile.LOOP,
     source="silent replacement: CPython issue 91780; trio BusyResourceError",
     watches={Refuse: None},
-    also={Arm: None, Disarm: None, Close: None, Await: None, End: None, Done: None, WaitBegin: None},
+    also={
+        Arm: None,
+        Disarm: None,
+        Close: None,
+        Await: None,
+        Step: None,
+        End: None,
+        WaitBegin: None,
+        WaitReturn: None,
+        Suspend: None,
+    },
 )
 class OneWaiterPerDirection(NamedTuple):
     """A descriptor has at most one waiter per direction; a second one is refused, and the first
     undisturbed."""
 
-    # That the first is undisturbed shows in its being served: FAIR.READY.BOUNDED_WAIT sees to it. A task may
-    # be refused by an exception that it is resumed with: until its operation has ended so, or the turn after
-    # has, it is not known whether it was let in.
+    # A second handler has been let in when its arming is accepted. A task may be suspended in its operation
+    # before it asks for anything, at a checkpoint; so a second task has been let in when the loop sleeps
+    # while both wait, or when the second is served while the first waits on. That the first is undisturbed
+    # shows in its being served: FAIR.READY.BOUNDED_WAIT sees to it.
 
-    waiters: Map[Channel, _Waiter] = Map()
+    waiters: Map[Channel, tuple[_Waiter, ...]] = Map()  # in the order in which they came
     channels: Map[_Waiter, Channel] = Map()
-    asking: Map[int, tuple[Channel, int]] = Map()  # by task that came second: for what, in which turn
+    crowded: Map[Channel, None] = Map()  # those with more than one waiter
+    resumed: Map[int, Channel] = Map()  # tasks that came second, and are out of their wait
+    asleep: bool = False
 
     def after(self, event: Event) -> Progress:
         match event:
-            case End(task=task, outcome=outcome):
-                return self._ends(task, refused=outcome != "value")
-            case Done(task=task):
-                return self._ends(task, refused=True)
-            case WaitBegin(turn=turn) if self.asking:
-                late = [task for task, (_, came) in self.asking.items() if came < turn]
-                return self._let_in(late[0]) if late else self
-            case Await(reason="read" | "write" as direction, key=stream, task=task, turn=turn):
-                return self._waits((stream, direction), task, turn)
+            case Step(task=task):
+                return self._steps(_Waiter("task", task))
+            case Await(reason="read" | "write" as direction, key=stream, task=task):
+                return self._with((stream, direction), _Waiter("task", task))
+            case End(task=task, outcome=outcome) if task in self.resumed:
+                return self._ends(task, served=outcome == "value")
+            case WaitBegin():
+                return self._replace(asleep=True) if self.crowded else self
+            case WaitReturn():
+                return self._replace(asleep=False) if self.asleep else self
             case Arm(stream=stream, direction=direction, registration=registration):
-                return self._comes((stream, direction), _Waiter("registration", registration))
+                return self._arms((stream, direction), _Waiter("registration", registration))
             case Disarm(registration=registration):
-                return self._leaves(_Waiter("registration", registration))
+                return self._without(_Waiter("registration", registration))
             case Refuse(stream=stream, direction=direction):
                 return Kept(self) if (stream, direction) in self.waiters else self
             case Close(stream=stream):
-                ended: tuple[Channel, ...] = ((stream, "read"), (stream, "write"))
-                gone = [self.waiters[channel] for channel in ended if channel in self.waiters]
-                asking = [task for task, (channel, _) in self.asking.items() if channel in ended]
-                return OneWaiterPerDirection(
-                    self.waiters.drop_all(ended), self.channels.drop_all(gone), self.asking.drop_all(asking)
-                )
+                channels: tuple[Channel, ...] = ((stream, "read"), (stream, "write"))
+                return self._closed(channels)
+            case Suspend(thread=thread) if thread == LOOP_THREAD and self.asleep:
+                return self._sleeps()
             case _:
                 return self
 
-    def _waits(self, channel: Channel, task: int, turn: int) -> Progress:
-        waiter = _Waiter("task", task)
-        if self.waiters.get(channel, waiter) == waiter:
-            return self._comes(channel, waiter)
-        return self if task in self.asking else self._replace(asking=self.asking.put(task, (channel, turn)))
-
-    def _ends(self, task: int, *, refused: bool) -> Progress:
-        if task in self.asking:
-            return self._replace(asking=self.asking.drop(task)) if refused else self._let_in(task)
-        return self._leaves(_Waiter("task", task))
-
-    def _let_in(self, task: int) -> Progress:
-        channel, _ = self.asking[task]
-        return self._replace(asking=self.asking.drop(task))._comes(channel, _Waiter("task", task))
-
-    def _comes(self, channel: Channel, waiter: _Waiter) -> Progress:
-        first = self.waiters.get(channel)
-        channels = self.channels if first is None else self.channels.drop(first)
-        after = OneWaiterPerDirection(
-            self.waiters.put(channel, waiter), channels.put(waiter, channel), self.asking
-        )
-        if first is None or first == waiter:
-            return after
-        stream, direction = channel
-        return Broken(
-            f"a second waiter to {direction} stream {stream} is refused: {first} waits",
-            f"{waiter} was let in",
-            after,
+    def _with(self, channel: Channel, waiter: _Waiter) -> OneWaiterPerDirection:
+        others = self.waiters.get(channel, ())
+        return OneWaiterPerDirection(
+            self.waiters.put(channel, (*others, waiter)),
+            self.channels.put(waiter, channel),
+            self.crowded.put(channel, None) if others else self.crowded,
+            self.resumed if waiter.kind == "registration" else self.resumed.drop(waiter.number),
+            self.asleep,
         )
 
-    def _leaves(self, waiter: _Waiter) -> Progress:
+    def _without(self, waiter: _Waiter) -> OneWaiterPerDirection:
         channel = self.channels.get(waiter)
         if channel is None:
             return self
-        return OneWaiterPerDirection(self.waiters.drop(channel), self.channels.drop(waiter), self.asking)
+        left = tuple(other for other in self.waiters[channel] if other != waiter)
+        return OneWaiterPerDirection(
+            self.waiters.put(channel, left) if left else self.waiters.drop(channel),
+            self.channels.drop(waiter),
+            self.crowded if len(left) > 1 else self.crowded.drop(channel),
+            self.resumed,
+            self.asleep,
+        )
+
+    def _arms(self, channel: Channel, waiter: _Waiter) -> Progress:
+        first = [other for other in self.waiters.get(channel, ()) if other.kind == "registration"]
+        if not first:
+            return self._with(channel, waiter)
+        after = self._without(first[0])._with(channel, waiter)
+        return _let_in(channel, first[0], waiter, after)
+
+    def _steps(self, waiter: _Waiter) -> Progress:
+        channel = self.channels.get(waiter)
+        if channel is None:
+            return self
+        after = self._without(waiter)
+        if self.waiters[channel][0] == waiter:
+            return after
+        return after._replace(resumed=self.resumed.put(waiter.number, channel))
+
+    def _ends(self, task: int, *, served: bool) -> Progress:
+        channel = self.resumed[task]
+        after = self._replace(resumed=self.resumed.drop(task))
+        first = self.waiters.get(channel)
+        if not served or first is None:
+            return after
+        return _let_in(channel, first[0], _Waiter("task", task), after._without(first[0]))
+
+    def _closed(self, channels: tuple[Channel, ...]) -> OneWaiterPerDirection:
+        gone = [waiter for channel in channels for waiter in self.waiters.get(channel, ())]
+        return self._replace(
+            waiters=self.waiters.drop_all(channels),
+            channels=self.channels.drop_all(gone),
+            crowded=self.crowded.drop_all(channels),
+        )
+
+    def _sleeps(self) -> Progress:
+        channel = next(iter(self.crowded), None)
+        if channel is None:
+            return self
+        first, second, *_ = self.waiters[channel]
+        return _let_in(channel, first, second, self._without(first))
+
+
+def _let_in(channel: Channel, first: _Waiter, second: _Waiter, after: OneWaiterPerDirection) -> Broken:
+    stream, direction = channel
+    return Broken(
+        f"a second waiter to {direction} stream {stream} is refused: {first} waits",
+        f"{second} was let in",
+        after,
+    )
 
 
 @clause(
