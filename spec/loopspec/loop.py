@@ -25,7 +25,6 @@ from loopspec.trace import (
     Direction,
     Disarm,
     Dispatch,
-    Done,
     End,
     Enqueue,
     Event,
@@ -662,8 +661,9 @@ class OneWaiterPerDirection(NamedTuple):
         channel = self.channels.get(waiter)
         if channel is None:
             return self
+        first = self.waiters[channel][0] == waiter
         after = self._without(waiter)
-        if self.waiters[channel][0] == waiter:
+        if first:
             return after
         return after._replace(resumed=self.resumed.put(waiter.number, channel))
 
