@@ -275,6 +275,7 @@ class Reactor:
         self._owner = get_ident()
         self._forked = False
         self._signalled = False
+        self._turning = False
         self._poller = kernel.poller()
         self._poll = self._poller.poll
         self._waker = kernel.waker()
@@ -285,13 +286,19 @@ class Reactor:
     # --- the turn -----------------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """One turn: choose the timeout, wait, dispatch the batch, fire due timers, run the ready snapshot."""
-        self._mine()
-        batch = self._poll(self._timeout(), self.maxevents)
-        self.turns += 1
-        self._dispatch(batch)
-        self._fire_due()
-        self._run_ready()
+        """One turn: choose the timeout, wait, dispatch the batch, fire due timers, run the ready snapshot.
+
+        Raises RuntimeError within a turn: no handler runs inside another.
+        """
+        self._enter()
+        try:
+            batch = self._poll(self._timeout(), self.maxevents)
+            self.turns += 1
+            self._dispatch(batch)
+            self._fire_due()
+            self._run_ready()
+        finally:
+            self._turning = False
 
     def _timeout(self) -> float | None:
         """0 if something is ready to run; else up to the earliest timer; without a timer, None."""
@@ -587,11 +594,12 @@ class Reactor:
     def close(self) -> None:
         """End: settle what waits on descriptors, drop the timers, run what was queued, and refuse the rest.
 
-        Idempotent. Callbacks that run during the close find the reactor closed already.
+        Idempotent. Callbacks that run during the close find the reactor closed already. Raises RuntimeError
+        within a turn: what was queued could only run inside the handler that closes.
         """
         if not self._owner and not self._forked:
             return
-        self._mine()
+        self._enter()
         for slot in tuple(self._slots.values()):
             self._settle_closed(slot)
         self.timers.clear()
@@ -600,8 +608,15 @@ class Reactor:
             while self.ready:
                 self.ready.popleft().run()
         finally:
+            self._turning = False
             self._poller.close()
             self._waker.close()
+
+    def _enter(self) -> None:
+        self._mine()
+        if self._turning:
+            raise RuntimeError("a turn is under way: a reactor is neither turned nor closed inside a handler")
+        self._turning = True
 
     def _mine(self) -> None:
         if get_ident() != self._owner:

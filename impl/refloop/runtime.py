@@ -8,6 +8,10 @@ the end.
 a signal handler could still post. If there is neither, the tasks that are left wait for each other for ever,
 and the runtime says so with their names and reasons rather than sleep.
 
+**Ctrl-C** could strike between any two instructions of the loop itself. :func:`run` therefore takes SIGINT,
+where Python's own handler has it: the first one cancels every task, and ``KeyboardInterrupt`` is raised when
+they have unwound; a second one, for code that does not let go, strikes at once.
+
 **Observation** costs nothing while nobody observes: the tasks of a runtime with instruments are of another
 class, whose two methods, step and wake, tell of themselves.
 """
@@ -17,6 +21,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from types import FrameType
 from typing import Final, TypeVar, TypeVarTuple
 
 from refloop.errors import DeadlockError
@@ -165,6 +170,10 @@ class Runtime:
                 assert task.error is not None
                 raise task.error
 
+    def cancel_all(self) -> None:
+        """Cancel every task that there is or will be."""
+        self._root.scope.cancel()
+
     def close(self) -> None:
         """Cancel all tasks, turn until they are done, and release the thread. Idempotent.
 
@@ -173,7 +182,7 @@ class Runtime:
         """
         if here.runtime is not self:
             return
-        self._root.scope.cancel()
+        self.cancel_all()
         self.reactor.on_stall = self._stalled
         try:
             while self._root.members:
@@ -195,7 +204,39 @@ def _somebody_may_post() -> bool:
     if threading.active_count() > 1:
         return True
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
-    return any(callable(handler) and handler is not signal.default_int_handler for handler in handlers)
+    return any(callable(handler) and not _only_interrupts(handler) for handler in handlers)
+
+
+def _only_interrupts(handler: object) -> bool:
+    return handler is signal.default_int_handler or isinstance(handler, _Interrupt)
+
+
+class _Interrupt:
+    """The handler of SIGINT while :func:`run` runs; in other threads, and where somebody else has it,
+    nothing."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._struck = False
+        self._installed = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        if self._struck:
+            raise KeyboardInterrupt
+        self._struck = True
+        self._runtime.reactor.call_soon_threadsafe(self._runtime.cancel_all)
+
+    def __enter__(self) -> None:
+        ours = threading.current_thread() is threading.main_thread()
+        if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self)
+            self._installed = True
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._struck:
+            raise KeyboardInterrupt
 
 
 def run(
@@ -206,15 +247,16 @@ def run(
 ) -> T:
     """Run ``await function(*args)`` on a reactor of its own; return its value or raise its error.
 
-    Tasks that are left when it ends are cancelled and waited for. ``KeyboardInterrupt`` cancels everything,
-    waits for it to unwind, and is raised.
+    Tasks that are left when it ends are cancelled and waited for. Ctrl-C cancels everything, waits for it to
+    unwind, and raises ``KeyboardInterrupt``.
     """
     reactor = Reactor(kernel)
     try:
         runtime = Runtime(reactor, instruments)
-        try:
-            return runtime.run_until_done(runtime.spawn(function, *args))
-        finally:
-            runtime.close()
+        with _Interrupt(runtime):
+            try:
+                return runtime.run_until_done(runtime.spawn(function, *args))
+            finally:
+                runtime.close()
     finally:
         reactor.close()

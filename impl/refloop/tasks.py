@@ -240,8 +240,8 @@ class Task(Generic[T_co]):
             self._end(stop.value, None)
         except BaseException as failure:
             self._end(None, failure)
-            if not isinstance(failure, (Exception, Cancelled)):
-                raise  # Ctrl-C and exit end the run, wherever they strike
+            if isinstance(failure, (KeyboardInterrupt, SystemExit)):
+                raise  # they end the run, wherever they strike
         else:
             self.trap = trap
             self.state = WAITING

@@ -16,7 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from threading import get_ident
 from typing import Final, TypeAlias
+
+from refloop.errors import ForeignThreadError
 
 SLACK: Final = 64
 """How many cancelled entries more than live ones are held: enough that a handful of timers is never
@@ -43,14 +46,11 @@ class Timer:
 
     def cancel(self) -> None:
         """Never fire. Idempotent, and without effect on a timer that has fired."""
-        if self._callback is None:
-            return
-        self._callback = None
-        self._args = ()
         timers = self._timers
         if timers is not None:
-            self._timers = None
-            timers._forget_one()
+            timers.forget(self)
+        self._callback = None
+        self._args = ()
 
     def fire(self) -> None:
         """Run the callback, unless the timer was cancelled since it came due."""
@@ -64,11 +64,12 @@ class Timer:
 class Timers:
     """The armed timers of one reactor. ``len`` counts the entries held, cancelled ones included."""
 
-    __slots__ = ("_armings", "_cancelled", "_heap")
+    __slots__ = ("_armings", "_cancelled", "_heap", "_owner")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timer]] = []
         self._armings = 0
+        self._owner = get_ident()
         self._cancelled = 0
 
     def __len__(self) -> int:
@@ -127,7 +128,12 @@ class Timers:
         self._heap.clear()
         self._cancelled = 0
 
-    def _forget_one(self) -> None:
+    def forget(self, timer: Timer) -> None:
+        """``timer``, which is held, has been cancelled. Raises :class:`ForeignThreadError` in another
+        thread."""
+        if get_ident() != self._owner:
+            raise ForeignThreadError("another thread may only call call_soon_threadsafe")
+        timer._timers = None
         self._cancelled += 1
         if self._cancelled > len(self._heap) - self._cancelled + SLACK:
             self._heap = [entry for entry in self._heap if entry[2]._timers is not None]

@@ -1,0 +1,172 @@
+"""Posts from other threads: never lost, in order, and one bit wide."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from refloop import ClosedReactorError, Reactor
+from refloop.kernel import LINUX, EventFd, Waker
+from tests.refloop.fake_kernel import FakeKernel, WouldSleepForEverError
+
+
+def nothing() -> None:
+    pass
+
+
+class CountingWaker:
+    """An eventfd that counts, and that does something else at the worst moment."""
+
+    def __init__(self) -> None:
+        self.waker = EventFd()
+        self.signals = 0
+        self.after_drain: Callable[[], None] = nothing
+
+    def fileno(self) -> int:
+        return self.waker.fileno()
+
+    def signal(self) -> None:
+        self.signals += 1
+        self.waker.signal()
+
+    def drain(self) -> None:
+        self.waker.drain()
+        self.after_drain()
+
+    def close(self) -> None:
+        self.waker.close()
+
+
+class WakerKernel(FakeKernel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.wakers = CountingWaker()
+
+    def waker(self) -> Waker:
+        return self.wakers
+
+
+def in_a_thread(function: object) -> None:
+    assert callable(function)
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def test_a_post_ends_an_endless_wait_and_runs_in_that_turn(kernel: FakeKernel, reactor: Reactor) -> None:
+    ran: list[str] = []
+    kernel.while_asleep.append(lambda: in_a_thread(lambda: reactor.call_soon_threadsafe(ran.append, "x")))
+    reactor.turn()
+    assert ran == ["x"]
+    with pytest.raises(WouldSleepForEverError):
+        reactor.turn()
+
+
+def test_callbacks_run_in_the_order_in_which_one_thread_queued_them(reactor: Reactor) -> None:
+    ran: list[int] = []
+    reactor.call_soon(ran.append, 0)
+    reactor.call_soon_threadsafe(ran.append, 1)
+    reactor.call_soon(ran.append, 2)
+    reactor.turn()
+    assert ran == [0, 1, 2]
+
+
+def test_many_posts_cost_one_signal_a_turn() -> None:
+    kernel = WakerKernel()
+    reactor = Reactor(kernel)
+    for signals in (1, 2):
+        for _ in range(100):
+            reactor.call_soon_threadsafe(int)
+        assert kernel.wakers.signals == signals
+        reactor.turn()
+    reactor.close()
+
+
+def test_a_post_between_the_drain_and_the_next_wait_is_not_lost() -> None:
+    kernel = WakerKernel()
+    reactor = Reactor(kernel)
+    ran: list[str] = []
+
+    def post_late() -> None:
+        kernel.wakers.after_drain = nothing
+        reactor.call_soon_threadsafe(ran.append, "late")
+
+    kernel.wakers.after_drain = post_late
+    reactor.call_soon_threadsafe(ran.append, "early")
+    reactor.turn()
+    reactor.call_soon_threadsafe(ran.append, "later")
+    reactor.turn()
+    assert ran == ["early", "late", "later"]
+    reactor.close()
+
+
+def test_a_full_channel_is_a_channel_that_is_signalled() -> None:
+    waker = LINUX.waker()
+    os.eventfd_write(waker.fileno(), 2**64 - 2)
+    waker.signal()
+    waker.drain()
+    waker.drain()
+    waker.close()
+    waker.signal()
+    assert waker.fileno() == -1
+
+
+def test_a_signal_that_fails_is_seen_and_the_next_post_signals_again() -> None:
+    kernel = WakerKernel()
+    reactor = Reactor(kernel)
+    kernel.wakers.signal = broken  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(OSError, match="broken"):
+            reactor.call_soon_threadsafe(int)
+    reactor.close()
+
+
+def broken() -> None:
+    raise OSError("broken")
+
+
+def post_until_refused(
+    reactor: Reactor, go: threading.Barrier, start: int, ran: list[int], accepted: list[int]
+) -> None:
+    go.wait()
+    for number in range(start, start + 200):
+        try:
+            reactor.call_soon_threadsafe(ran.append, number)
+        except ClosedReactorError:
+            return
+        accepted.append(number)
+
+
+def test_a_post_that_races_with_the_close_runs_or_is_refused() -> None:
+    for _ in range(50):
+        reactor = Reactor()
+        ran: list[int] = []
+        accepted: list[int] = []
+        go = threading.Barrier(3)
+
+        threads = [
+            threading.Thread(target=post_until_refused, args=(reactor, go, start, ran, accepted))
+            for start in (0, 1_000)
+        ]
+        for thread in threads:
+            thread.start()
+        go.wait()
+        reactor.close()
+        for thread in threads:
+            thread.join()
+        assert sorted(ran) == sorted(accepted)
+
+
+def test_a_reactor_is_not_closed_or_turned_inside_a_handler(reactor: Reactor) -> None:
+    refused: list[Exception] = []
+    ran: list[str] = []
+    reactor.on_error = refused.append
+    reactor.call_soon(reactor.close)
+    reactor.call_soon(reactor.turn)
+    reactor.call_soon_threadsafe(ran.append, "post")
+    reactor.turn()
+    assert [type(error) for error in refused] == [RuntimeError, RuntimeError]
+    assert ran == ["post"]

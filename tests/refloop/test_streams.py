@@ -1,0 +1,270 @@
+"""Streams: bytes in order, backpressure, half-close, close, and the servers on them."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refloop import (
+    MILLISECOND,
+    BusyResourceError,
+    CancelScope,
+    ClosedResourceError,
+    Listener,
+    Runtime,
+    SocketStream,
+    TaskGroup,
+    checkpoint,
+    current_reactor,
+    listen_tcp,
+    listen_unix,
+    move_on_after,
+    open_tcp,
+    open_unix,
+    serve,
+    sleep,
+)
+from refloop.echo import echo
+from tests.refloop.fake_kernel import FakeKernel, open_descriptors
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def port_of(listener: Listener) -> int:
+    address = listener.socket.getsockname()
+    assert isinstance(address, tuple)
+    return int(address[1])
+
+
+async def receive_all(stream: SocketStream) -> bytes:
+    parts = []
+    while part := await stream.receive(1_000):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_all_is_sent_in_order_through_a_full_socket_and_the_end_comes_after_it(
+    runtime: Runtime, pair: Pair, kind: type[bytes | bytearray | memoryview]
+) -> None:
+    sent = bytes(range(256)) * 4_096
+
+    async def send(stream: SocketStream) -> None:
+        await stream.send_all(kind(sent))
+        stream.send_eof()
+
+    async def main() -> bytes:
+        with SocketStream(pair[0]) as ours, SocketStream(pair[1]) as theirs:
+            runtime.spawn(send, ours)
+            return await receive_all(theirs)
+
+    assert runtime.run_until_done(runtime.spawn(main)) == sent
+
+
+def test_a_half_close_ends_reading_and_writing_goes_on(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        with SocketStream(pair[0]) as ours, SocketStream(pair[1]) as theirs:
+            theirs.send_eof()
+            assert await ours.receive() == b""
+            await ours.send_all(b"still here")
+            assert await theirs.receive() == b"still here"
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_send_that_is_cancelled_before_it_begins_sends_nothing(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        with SocketStream(pair[0]) as ours:
+            with CancelScope() as scope:
+                scope.cancel()
+                await ours.send_all(b"x")
+            assert scope.cancelled_caught
+            with pytest.raises(BlockingIOError):
+                pair[1].recv(1)
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_send_that_had_its_effect_is_reported_done_though_it_is_cancelled_then(
+    runtime: Runtime, pair: Pair
+) -> None:
+    done: list[str] = []
+
+    async def send(stream: SocketStream) -> None:
+        await stream.send_all(b"x")
+        done.append("sent")
+        await checkpoint()
+        done.append("went on")
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as ours:
+            task = runtime.spawn(send, ours)
+            await checkpoint()
+            task.cancel()
+            await sleep(MILLISECOND)
+        assert done == ["sent"]
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_sending_and_receiving_are_checkpoints_when_ready(runtime: Runtime, pair: Pair) -> None:
+    steps = [0]
+
+    async def sibling() -> None:
+        while True:
+            steps[0] += 1
+            await checkpoint()
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as ours, SocketStream(pair[1]) as theirs:
+            async with TaskGroup() as group:
+                group.start_soon(sibling)
+                await checkpoint()
+                for _ in range(3):
+                    for operation in (lambda: ours.send_all(b"x"), theirs.receive):
+                        before = steps[0]
+                        await operation()
+                        assert steps[0] > before
+                group.cancel_scope.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_two_tasks_in_one_direction_are_refused(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        with SocketStream(pair[0]) as ours:
+            async with TaskGroup() as group:
+                group.start_soon(receive_all, ours)
+                group.start_soon(ours.send_all, bytes(1 << 22))
+                await checkpoint()
+                await checkpoint()
+                with pytest.raises(BusyResourceError):
+                    await ours.receive()
+                with pytest.raises(BusyResourceError):
+                    await ours.send_all(b"x")
+                with pytest.raises(BusyResourceError):
+                    ours.send_eof()
+                group.cancel_scope.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_close_settles_both_directions_and_refuses_what_comes_after(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        ours = SocketStream(pair[0])
+        tasks = [runtime.spawn(ours.receive), runtime.spawn(ours.send_all, bytes(1 << 22))]
+        await checkpoint()
+        await checkpoint()
+        ours.close()
+        ours.close()
+        for task in tasks:
+            with pytest.raises(ClosedResourceError):
+                await task.join()
+        for operation in (ours.receive, lambda: ours.send_all(b"x")):
+            with pytest.raises(ClosedResourceError):
+                await operation()
+        with pytest.raises(ClosedResourceError):
+            ours.send_eof()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_a_server_echoes_to_many_and_a_failing_handler_ends_one_connection_alone(
+    runtime: Runtime, kind: str, tmp_path: Path
+) -> None:
+    errors: list[Exception] = []
+    current_reactor().on_error = errors.append
+
+    async def handler(stream: SocketStream) -> None:
+        first = await stream.receive(1)
+        if first == b"!":
+            raise ValueError("bad client")
+        await stream.send_all(first)
+        await echo(stream)
+
+    async def client(listener: Listener, text: bytes) -> bytes:
+        if kind == "tcp":
+            stream = await open_tcp("127.0.0.1", port_of(listener))
+        else:
+            stream = await open_unix(str(tmp_path / "s"))
+        with stream:
+            await stream.send_all(text)
+            stream.send_eof()
+            return await receive_all(stream)
+
+    async def main() -> None:
+        with listen_tcp("127.0.0.1", 0) if kind == "tcp" else listen_unix(str(tmp_path / "s")) as listener:
+            async with TaskGroup() as group:
+                server = group.start_soon(serve, listener, handler)
+                clients = [group.start_soon(client, listener, text) for text in (b"one", b"!", b"three")]
+                assert [await task.join() for task in clients] == [b"one", b"", b"three"]
+                server.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert [str(error) for error in errors] == ["bad client"]
+
+
+def test_a_refused_connect_raises_and_a_name_is_not_resolved_on_the_loop(runtime: Runtime) -> None:
+    async def main() -> None:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            with pytest.raises(ConnectionRefusedError):
+                await open_tcp(*nobody.getsockname())
+        with pytest.raises(socket.gaierror):
+            await open_tcp("localhost", 1)
+        with pytest.raises(FileNotFoundError):
+            await open_unix("/nowhere/at/all")
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_connect_that_is_cancelled_leaves_nothing_open(runtime: Runtime) -> None:
+    async def main() -> None:
+        with listen_tcp("127.0.0.1", 0) as listener, CancelScope() as scope:
+            scope.cancel()
+            await open_tcp("127.0.0.1", port_of(listener))
+        assert scope.cancelled_caught
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_out_of_descriptors_a_listener_rests_and_then_goes_on(kernel: FakeKernel, runtime: Runtime) -> None:
+    async def main() -> None:
+        with listen_tcp("127.0.0.1", 0) as listener, socket.socket() as client:
+            client.setblocking(False)
+            assert client.connect_ex(("127.0.0.1", port_of(listener))) in (0, errno.EINPROGRESS)
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            async with TaskGroup() as group:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()), limits[1]))
+                try:
+                    group.start_soon(serve, listener, echo)
+                    with move_on_after(1_000 * MILLISECOND):
+                        await sleep(10_000 * MILLISECOND)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                assert len(kernel.timeouts) < 40
+                client.send(b"x")
+                await sleep(200 * MILLISECOND)
+                assert client.recv(1) == b"x"
+                group.cancel_scope.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_the_echo_server_runs_as_a_program() -> None:
+    command = [sys.executable, "-m", "refloop.echo", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline().rpartition(",")[2].strip(" )\n"))
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"hello")
+            assert client.recv(10) == b"hello"
+        server.send_signal(2)
+        assert server.wait() == 130

@@ -1,0 +1,811 @@
+"""Tasks: their life, their outcomes, cancellation, groups, and what meets in one turn."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import weakref
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from refloop import (
+    MILLISECOND,
+    SECOND,
+    BusyResourceError,
+    Cancelled,
+    CancelScope,
+    ClosedResourceError,
+    DeadlockError,
+    Direction,
+    Event,
+    Instrument,
+    Raised,
+    Reactor,
+    Returned,
+    Runtime,
+    State,
+    Task,
+    TaskCancelledError,
+    TaskGroup,
+    WasCancelled,
+    checkpoint,
+    current_reactor,
+    current_task,
+    fail_after,
+    move_on_after,
+    move_on_at,
+    notify_closing,
+    run,
+    sleep,
+    sleep_until,
+    wait_readable,
+    wait_writable,
+)
+from refloop.tasks import LIFE, Move
+from tests.refloop.fake_kernel import FakeKernel
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+class Watch(Instrument):
+    """Every move of every task, as the life-cycle table names it."""
+
+    def __init__(self) -> None:
+        self.state: dict[Task[object], State] = {}
+        self.wrong: list[tuple[State, Move, State]] = []
+        self.moves = 0
+
+    def move(self, task: Task[object], move: Move, to: State) -> None:
+        self.moves += 1
+        if LIFE[self.state[task], move] is not to:
+            self.wrong.append((self.state[task], move, to))
+        self.state[task] = to
+
+    def task_spawned(self, task: Task[object]) -> None:
+        self.state[task] = task.state
+
+    def before_task_step(self, task: Task[object]) -> None:
+        if self.state[task] is State.RUNNING:  # woken in its own step: it has let the others run
+            self.move(task, Move.YIELD, State.READY)
+        self.move(task, Move.STEP, State.RUNNING)
+
+    def task_scheduled(self, task: Task[object]) -> None:
+        if self.state[task] is State.WAITING:
+            self.move(task, Move.WAKE, State.READY)
+
+    def after_task_step(self, task: Task[object]) -> None:
+        if task.state is State.WAITING:
+            self.move(task, Move.AWAIT, State.WAITING)
+
+    def task_exited(self, task: Task[object]) -> None:
+        self.move(task, Move.END, State.DONE)
+
+
+async def value(result: object = "value") -> object:
+    await checkpoint()
+    return result
+
+
+async def failure(error: BaseException) -> None:
+    await checkpoint()
+    raise error
+
+
+async def forever() -> None:
+    await Event().wait()
+
+
+# --- life and outcome -----------------------------------------------------------------------------------
+
+
+def test_tasks_move_only_along_the_table(reactor: Reactor) -> None:
+    watch = Watch()
+    runtime = Runtime(reactor, [watch])
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            event = Event()
+            group.start_soon(event.wait)
+            group.start_soon(sleep_and_cancel, group)
+            group.start_soon(forever)
+            await checkpoint()
+            event.set()
+
+    async def sleep_and_cancel(group: TaskGroup) -> None:
+        await sleep(MILLISECOND)
+        group.cancel_scope.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+    runtime.close()
+    assert watch.wrong == []
+    assert watch.moves > 20
+    assert set(watch.state.values()) == {State.DONE}
+
+
+def test_the_table_is_total_and_only_a_waiting_task_is_woken(runtime: Runtime) -> None:
+    assert LIFE.keys() == {(state, move) for state in State for move in Move}
+    task = runtime.spawn(value)
+    with pytest.raises(RuntimeError, match="only a waiting one"):
+        task.wake()
+    runtime.run_until_done(task)
+    with pytest.raises(RuntimeError, match="only a waiting one"):
+        task.wake()
+
+
+def test_run_returns_the_value_and_raises_the_error() -> None:
+    assert run(value, 7) == 7
+    error = ValueError("mine")
+    with pytest.raises(ValueError, match="mine") as caught:
+        run(failure, error)
+    assert caught.value is error
+
+
+def test_run_cancels_and_awaits_what_is_left_over() -> None:
+    ended: list[str] = []
+
+    async def left_over() -> None:
+        try:
+            await forever()
+        finally:
+            with CancelScope(shield=True):
+                await sleep(MILLISECOND)
+            ended.append("left over")
+
+    async def main() -> None:
+        current_task().runtime.spawn(left_over)
+        await checkpoint()
+
+    run(main)
+    assert ended == ["left over"]
+
+
+def test_everyone_who_joins_sees_the_one_outcome(runtime: Runtime) -> None:
+    error = ValueError()
+    seen: list[object] = []
+
+    async def join(task: Task[object]) -> None:
+        try:
+            seen.append(await task.join())
+        except (ValueError, TaskCancelledError) as raised:
+            seen.append(raised)
+
+    async def main() -> None:
+        runtime.reactor.on_error = lambda error: None
+        tasks: list[Task[object]] = [
+            runtime.spawn(value, 1),
+            runtime.spawn(failure, error),
+            runtime.spawn(forever),
+        ]
+        for task in tasks:
+            async with TaskGroup() as group:
+                for _ in range(2):
+                    group.start_soon(join, task)
+                await checkpoint()
+                tasks[2].cancel()
+            await join(task)
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert seen[:6] == [1, 1, 1, error, error, error]
+    assert [type(each) for each in seen[6:]] == [TaskCancelledError] * 3
+
+
+def test_the_outcome_tells_value_error_and_cancellation_apart(runtime: Runtime) -> None:
+    error = ValueError()
+    tasks: list[Task[object]] = [runtime.spawn(value), runtime.spawn(failure, error), runtime.spawn(forever)]
+    runtime.reactor.on_error = lambda error: None
+    assert tasks[0].outcome is None
+    tasks[2].cancel()
+    for _ in range(4):
+        runtime.reactor.call_soon(int)
+        runtime.reactor.turn()
+    assert [task.outcome for task in tasks] == [Returned("value"), Raised(error), WasCancelled()]
+
+
+def test_an_error_that_nobody_joins_is_reported(runtime: Runtime) -> None:
+    errors: list[Exception] = []
+    runtime.reactor.on_error = errors.append
+    error = ValueError()
+    runtime.spawn(failure, error)
+    runtime.run_until_done(runtime.spawn(sleep_well))
+    assert errors == [error]
+
+
+async def sleep_well() -> None:
+    await sleep(MILLISECOND)
+
+
+def test_a_live_task_is_strongly_held(runtime: Runtime) -> None:
+    class Witness:
+        pass
+
+    async def wait(witness: Witness) -> Witness:
+        await sleep(SECOND)
+        return witness
+
+    witness = Witness()
+    gone = weakref.ref(witness)
+    runtime.spawn(wait, witness)
+    del witness
+    runtime.reactor.turn()
+    gc.collect()
+    assert gone() is not None
+    runtime.reactor.turn()
+    gc.collect()
+    assert gone() is None
+
+
+def test_steps_of_two_ready_tasks_differ_by_at_most_one(runtime: Runtime) -> None:
+    steps = [0, 0, 0]
+
+    async def count(who: int) -> None:
+        for _ in range(50):
+            await checkpoint()
+            steps[who] += 1
+            assert max(steps) - min(steps) <= 1
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            for who in range(3):
+                group.start_soon(count, who)
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert steps == [50, 50, 50]
+
+
+def test_a_deadlock_is_reported_with_tasks_and_reasons(kernel: FakeKernel) -> None:
+    async def main() -> None:
+        async with TaskGroup() as group:
+            group.start_soon(forever, name="stuck")
+
+    with pytest.raises(DeadlockError) as caught:
+        run(main, kernel=kernel)
+    assert [task.name.rpartition(".")[2] for task in caught.value.tasks] == ["main", "stuck"]
+    assert "stuck waits for: event of" in str(caught.value)
+
+
+def test_what_a_signal_handler_can_end_is_no_deadlock(kernel: FakeKernel) -> None:
+    async def main() -> None:
+        event, reactor = Event(), current_reactor()
+        before = signal.signal(signal.SIGUSR1, lambda *_: reactor.call_soon_threadsafe(event.set))
+        kernel.while_asleep.append(lambda: signal.raise_signal(signal.SIGUSR1))
+        try:
+            await event.wait()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    run(main, kernel=kernel)
+
+
+def test_ctrl_c_cancels_everything_and_is_raised_when_all_has_unwound() -> None:
+    ended: list[str] = []
+
+    async def child() -> None:
+        try:
+            await forever()
+        finally:
+            with CancelScope(shield=True):
+                await sleep(1)
+            ended.append("child")
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            group.start_soon(child)
+            await sleep(1)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert ended == ["child"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_strikes_code_that_does_not_let_go() -> None:
+    async def main() -> None:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the second one strikes here")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+
+
+def test_keyboard_interrupt_in_a_task_unwinds_everything_and_is_raised() -> None:
+    ended: list[str] = []
+
+    async def sibling() -> None:
+        try:
+            await forever()
+        finally:
+            ended.append("sibling")
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            group.start_soon(sibling)
+            await checkpoint()
+            group.start_soon(failure, KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert ended == ["sibling"]
+
+
+def test_a_stranger_s_await_is_refused(runtime: Runtime) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match="another loop"):
+            await loop.create_future()
+
+    runtime.run_until_done(runtime.spawn(main))
+    loop.close()
+    with pytest.raises(TypeError, match="async function"):
+        runtime.spawn(int)  # type: ignore[arg-type]
+
+
+def test_a_loop_in_a_loop_is_refused(runtime: Runtime) -> None:
+    with pytest.raises(RuntimeError, match="already"):
+        run(value)
+
+
+# --- every public operation is a checkpoint ---------------------------------------------------------------
+
+
+async def join_done() -> None:
+    task = current_task().runtime.spawn(value)
+    while task.state is not State.DONE:
+        await checkpoint()
+    await task.join()
+
+
+async def set_event() -> None:
+    event = Event()
+    event.set()
+    await event.wait()
+
+
+async def empty_group() -> None:
+    async with TaskGroup():
+        pass
+
+
+async def past() -> None:
+    await sleep_until(0)
+
+
+async def writable() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            await wait_writable(ours)
+        finally:
+            notify_closing(ours)
+
+
+OPERATIONS: list[Callable[[], Awaitable[None]]] = [
+    checkpoint,
+    lambda: sleep(0),
+    past,
+    set_event,
+    empty_group,
+    join_done,
+    writable,
+]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_ready_operation_lets_the_others_run(
+    runtime: Runtime, operation: Callable[[], Awaitable[None]]
+) -> None:
+    steps = [0]
+
+    async def sibling() -> None:
+        while True:
+            steps[0] += 1
+            await checkpoint()
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            group.start_soon(sibling)
+            await checkpoint()
+            for _ in range(5):
+                before = steps[0]
+                await operation()
+                assert steps[0] > before
+            group.cancel_scope.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_cancelled_operation_raises_ready_or_not(
+    runtime: Runtime, operation: Callable[[], Awaitable[None]]
+) -> None:
+    async def main() -> None:
+        with CancelScope() as scope:
+            scope.cancel()
+            await operation()
+        assert scope.cancelled_caught
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+# --- cancellation -----------------------------------------------------------------------------------------
+
+
+def test_cancellation_is_a_level(runtime: Runtime) -> None:
+    met = 0
+
+    async def main() -> None:
+        nonlocal met
+        with CancelScope() as scope:
+            scope.cancel()
+            for _ in range(3):
+                try:
+                    await checkpoint()
+                except Cancelled:
+                    met += 1
+        assert not scope.cancelled_caught
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert met == 3
+
+
+def test_a_scope_absorbs_only_its_own_cancellation(runtime: Runtime) -> None:
+    async def main() -> None:
+        with CancelScope() as outer:
+            with CancelScope() as middle, CancelScope() as inner:
+                middle.cancel()
+                inner.cancel()
+                await checkpoint()
+            assert middle.cancelled_caught
+            assert not inner.cancelled_caught
+            with CancelScope() as inner:
+                try:
+                    inner.cancel()
+                    await checkpoint()
+                finally:
+                    outer.cancel()
+            assert inner.cancelled_caught
+            await checkpoint()
+        assert outer.cancelled_caught
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_shield_keeps_out_what_encloses_it_and_not_itself(runtime: Runtime) -> None:
+    async def main() -> None:
+        with CancelScope() as outer:
+            outer.cancel()
+            with CancelScope(shield=True) as inner:
+                await checkpoint()
+                inner.cancel()
+                await checkpoint()
+            assert inner.cancelled_caught
+            with CancelScope(shield=True) as inner:
+                await checkpoint()
+                inner.shield = False
+                await checkpoint()
+            raise AssertionError("the cancellation of the outer scope ends in the outer scope")
+        assert outer.cancelled_caught
+        assert not inner.cancelled_caught
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_shielded_wait_neither_ends_nor_spins(kernel: FakeKernel, runtime: Runtime) -> None:
+    async def main() -> None:
+        with CancelScope() as outer, CancelScope(shield=True):
+            outer.cancel()
+            await sleep(SECOND)
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert len(kernel.timeouts) <= 3
+    assert kernel.now >= SECOND
+
+
+def test_deadlines_cut_short_and_only_what_is_late(kernel: FakeKernel, runtime: Runtime) -> None:
+    async def main() -> None:
+        with move_on_after(5 * MILLISECOND) as late:
+            await sleep(SECOND)
+        assert late.cancelled_caught
+        assert kernel.now == 5 * MILLISECOND
+        with move_on_after(5 * MILLISECOND) as early:
+            await sleep(MILLISECOND)
+        assert not early.cancel_called
+        with pytest.raises(TimeoutError), fail_after(MILLISECOND):
+            await sleep(SECOND)
+        with move_on_at(0) as past:
+            await checkpoint()
+        assert past.cancelled_caught
+        with move_on_after(MILLISECOND) as extended:
+            extended.deadline = kernel.now + 10 * MILLISECOND
+            await sleep(5 * MILLISECOND)
+        assert not extended.cancel_called
+        assert current_reactor().timers.live == 0
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_cancelled_task_ends_within_scopes_of_its_own(runtime: Runtime) -> None:
+    async def nested() -> None:
+        with CancelScope(), move_on_after(SECOND):
+            await forever()
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            task = group.start_soon(nested)
+            await checkpoint()
+            await checkpoint()
+            task.cancel()
+            task.cancel()
+        assert task.outcome == WasCancelled()
+        assert not group.cancel_scope.cancel_called
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+@pytest.mark.parametrize("first", ["set", "cancel"])
+def test_of_settle_and_cancel_in_one_turn_the_first_wins_and_no_request_is_lost(
+    runtime: Runtime, first: str
+) -> None:
+    event = Event()
+    got: list[str] = []
+
+    async def waiter() -> None:
+        await event.wait()
+        got.append("value")
+        await checkpoint()
+        got.append("went on")
+
+    async def main() -> None:
+        task = runtime.spawn(waiter)
+        await checkpoint()
+        await checkpoint()
+        for act in (event.set, task.cancel) if first == "set" else (task.cancel, event.set):
+            act()
+        await sleep(MILLISECOND)
+        assert task.outcome == WasCancelled()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert got == (["value"] if first == "set" else [])
+
+
+def test_scopes_that_end_out_of_order_are_refused(runtime: Runtime) -> None:
+    async def main() -> None:
+        first, second = CancelScope(), CancelScope()
+        first.__enter__()
+        second.__enter__()
+        with pytest.raises(RuntimeError, match="reverse order"):
+            first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+        first.__exit__(None, None, None)
+        with pytest.raises(RuntimeError, match="once"):
+            first.__enter__()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+# --- groups -------------------------------------------------------------------------------------------------
+
+
+def test_a_group_ends_after_its_children_also_after_those_they_start(runtime: Runtime) -> None:
+    ended: list[str] = []
+
+    async def child(group: TaskGroup, depth: int) -> None:
+        await sleep(MILLISECOND)
+        if depth:
+            group.start_soon(child, group, depth - 1)
+        ended.append(f"child {depth}")
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            group.start_soon(child, group, 2)
+        ended.append("group")
+        with pytest.raises(RuntimeError, match="block"):
+            group.start_soon(value)
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert ended == ["child 2", "child 1", "child 0", "group"]
+
+
+def test_a_failing_child_cancels_body_and_siblings_and_no_error_is_lost(runtime: Runtime) -> None:
+    first, second, body = ValueError("first"), ValueError("second"), ValueError("body")
+
+    async def stubborn() -> None:
+        try:
+            await forever()
+        finally:
+            raise second
+
+    async def parent() -> None:
+        async with TaskGroup() as group:
+            group.start_soon(stubborn)
+            group.start_soon(forever)
+            group.start_soon(failure, first)
+            try:
+                await forever()
+            finally:
+                raise body
+
+    async def main() -> None:
+        with pytest.raises(ExceptionGroup) as caught:
+            await parent()
+        assert set(caught.value.exceptions) == {first, second, body}
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_cancellation_from_outside_reaches_the_children_and_leaves_as_itself(runtime: Runtime) -> None:
+    seen: list[str] = []
+
+    async def child() -> None:
+        try:
+            await forever()
+        finally:
+            seen.append("child")
+
+    async def main() -> None:
+        with CancelScope() as scope:
+            async with TaskGroup() as group:
+                group.start_soon(child)
+                async with TaskGroup() as inner:
+                    inner.start_soon(child)
+                    inner.start_soon(cancel_later, scope)
+            raise AssertionError("the group does not absorb it")
+        assert scope.cancelled_caught
+
+    async def cancel_later(scope: CancelScope) -> None:
+        await sleep(MILLISECOND)
+        scope.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert seen == ["child", "child"]
+
+
+# --- descriptors --------------------------------------------------------------------------------------------
+
+
+def test_waiting_again_and_again_costs_no_epoll_ctl(kernel: FakeKernel, runtime: Runtime, pair: Pair) -> None:
+    ours, theirs = pair
+
+    async def main() -> None:
+        for _ in range(10):
+            theirs.send(b"x")
+            await wait_readable(ours)
+            assert ours.recv(10) == b"x"
+        notify_closing(ours)
+
+    before = len(kernel.controls)
+    runtime.run_until_done(runtime.spawn(main))
+    assert [what for what, _, _ in kernel.controls[before:]] == ["register", "unregister"]
+
+
+def test_what_nobody_waits_for_any_more_leaves_the_interest_set(
+    kernel: FakeKernel, runtime: Runtime, pair: Pair
+) -> None:
+    ours, theirs = pair
+
+    async def main() -> None:
+        theirs.send(b"x")
+        await wait_readable(ours)
+        await sleep(SECOND)
+        theirs.send(b"x")
+        await wait_readable(ours)
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert [what for what, _, _ in kernel.controls[1:]] == ["register", "unregister", "register"]
+    assert len(kernel.timeouts) <= 5
+
+
+@pytest.mark.parametrize("name_it_by", ["object", "number"])
+def test_a_number_closed_without_notice_and_reused_is_waited_for_anew(
+    runtime: Runtime, name_it_by: str
+) -> None:
+    async def main() -> None:
+        number = -1
+        for _ in range(3):
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                assert number in (-1, ours.fileno())
+                number = ours.fileno()
+                theirs.send(b"x")
+                await wait_readable(ours if name_it_by == "object" else number)
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_second_waiter_is_refused_and_the_first_served(runtime: Runtime, pair: Pair) -> None:
+    ours, theirs = pair
+
+    async def main() -> None:
+        first = runtime.spawn(wait, ours)
+        second = runtime.spawn(wait, ours)
+        with pytest.raises(BusyResourceError):
+            await second.join()
+        with pytest.raises(BusyResourceError):
+            current_reactor().register(ours, Direction.READ, lambda events: None)
+        theirs.send(b"x")
+        await first.join()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+async def wait(resource: socket.socket) -> None:
+    await wait_readable(resource)
+
+
+def test_closing_settles_who_waits(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        waiter = runtime.spawn(wait, pair[0])
+        await checkpoint()
+        await checkpoint()
+        notify_closing(pair[0])
+        with pytest.raises(ClosedResourceError):
+            await waiter.join()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_closing_settles_also_who_was_woken_in_the_same_turn_and_has_not_run(
+    runtime: Runtime, pair: Pair
+) -> None:
+    """The number may be somebody else's when the woken task runs, so it must not return as though ready."""
+    ours, theirs = pair
+
+    states: list[State] = []
+
+    async def main() -> None:
+        waiter = runtime.spawn(wait, theirs)
+
+        def close(events: int) -> None:
+            states.append(waiter.state)
+            notify_closing(theirs)
+            registration.disarm()
+
+        registration = current_reactor().register(ours, Direction.READ, close)
+        await checkpoint()
+        ours.send(b"x")
+        theirs.send(b"x")
+        with pytest.raises(ClosedResourceError):
+            await waiter.join()
+        assert states == [State.READY]
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+@pytest.mark.parametrize("first", ["close", "cancel"])
+def test_of_close_and_cancel_in_one_turn_each_is_met_once(runtime: Runtime, pair: Pair, first: str) -> None:
+    ours, _ = pair
+
+    async def main() -> None:
+        task = runtime.spawn(wait, ours)
+        await checkpoint()
+        await checkpoint()
+        if first == "close":
+            notify_closing(ours)
+            task.cancel()
+            with pytest.raises(ClosedResourceError):
+                await task.join()
+        else:
+            task.cancel()
+            notify_closing(ours)
+            with pytest.raises(TaskCancelledError):
+                await task.join()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_cancelled_wait_leaves_the_direction_free(runtime: Runtime, pair: Pair) -> None:
+    ours, theirs = pair
+
+    async def main() -> None:
+        with move_on_after(MILLISECOND) as scope:
+            await wait_readable(ours)
+        assert scope.cancelled_caught
+        theirs.send(b"x")
+        await wait_readable(ours)
+
+    runtime.run_until_done(runtime.spawn(main))

@@ -1,0 +1,133 @@
+"""Timers: order, the snapshot of a phase, cancelling, and how little a cancelled timer keeps."""
+
+from __future__ import annotations
+
+import gc
+import random
+import weakref
+
+import pytest
+
+from refloop import MILLISECOND, SECOND, Reactor, Timer
+from refloop.kernel import poll_timeout
+from refloop.timers import SLACK
+from tests.refloop.fake_kernel import FakeKernel
+
+
+def test_timers_fire_by_deadline_and_equal_ones_in_the_order_of_arming(
+    kernel: FakeKernel, reactor: Reactor
+) -> None:
+    seed = 20_240
+    draw = random.Random(seed)
+    deadlines = [draw.randrange(5) * MILLISECOND for _ in range(200)]
+    fired: list[tuple[int, int]] = []
+    for number, deadline in enumerate(deadlines):
+        reactor.call_at(deadline, fired.append, (deadline, number))
+    while reactor.timers.live:
+        reactor.turn()
+    assert fired == sorted(fired), seed
+    assert len(fired) == 200
+
+
+def test_a_timer_fires_at_the_first_phase_at_its_deadline_and_not_before(
+    kernel: FakeKernel, reactor: Reactor
+) -> None:
+    fired: list[int] = []
+    kernel.now = 7
+    timer = reactor.call_later(10, lambda: fired.append(kernel.now))
+    assert timer.deadline == 17
+    kernel.now = 16
+    reactor.call_soon(int)
+    reactor.turn()
+    assert fired == []
+    kernel.now = 17
+    reactor.turn()
+    reactor.call_soon(int)
+    reactor.turn()
+    assert fired == [17]
+    assert not timer.live
+
+
+def test_a_timer_armed_in_a_phase_waits_for_the_next_even_if_it_is_overdue(
+    kernel: FakeKernel, reactor: Reactor
+) -> None:
+    kernel.now = 100
+    fired: list[str] = []
+
+    def first() -> None:
+        fired.append("first")
+        reactor.call_at(0, fired.append, "past")
+        kernel.now += SECOND
+
+    reactor.call_at(50, first)
+    reactor.call_at(60, fired.append, "second")
+    reactor.turn()
+    assert fired == ["first", "second"]
+    reactor.turn()
+    assert fired == ["first", "second", "past"]
+    assert kernel.timeouts == [0, 0]
+
+
+def test_a_timer_cancelled_in_the_phase_in_which_it_is_due_does_not_fire(reactor: Reactor) -> None:
+    fired: list[str] = []
+    timers: list[Timer] = []
+    reactor.call_at(0, lambda: timers[0].cancel())
+    timers.append(reactor.call_at(0, fired.append, "second"))
+    reactor.turn()
+    assert fired == []
+    assert (len(reactor.timers), reactor.timers.live) == (0, 0)
+
+
+def test_a_cancelled_timer_lets_go_of_its_arguments_at_once(reactor: Reactor) -> None:
+    class Argument:
+        def method(self) -> None:
+            raise AssertionError("cancelled")
+
+    argument = Argument()
+    gone = weakref.ref(argument)
+    timer = reactor.call_later(SECOND, argument.method)
+    gc.disable()
+    try:
+        del argument
+        timer.cancel()
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_few_cancelled_timers_are_held_whatever_the_order(reactor: Reactor) -> None:
+    seed = 7
+    draw = random.Random(seed)
+    live: list[Timer] = []
+    for _ in range(5_000):
+        if live and draw.random() < 0.6:
+            live.pop(draw.randrange(len(live))).cancel()
+        else:
+            live.append(reactor.call_later(draw.randrange(SECOND), int))
+        assert reactor.timers.live == len(live), seed
+        assert len(reactor.timers) <= 2 * len(live) + SLACK, seed
+
+
+def test_a_delay_that_is_negative_or_no_whole_number_is_refused(reactor: Reactor) -> None:
+    with pytest.raises(ValueError, match="-1"):
+        reactor.call_later(-1, int)
+    with pytest.raises(TypeError, match="SECOND"):
+        reactor.call_later(0.5, int)  # type: ignore[arg-type]
+    assert len(reactor.timers) == 0
+
+
+def as_epoll_rounds(seconds: float) -> int:
+    """What CPython's ``epoll.poll`` makes of a timeout: up to nanoseconds, and then up to milliseconds."""
+    whole = int(seconds)
+    nanoseconds = -int(-(seconds - whole) * 1e9 // 1)
+    return whole * 1000 + -(-nanoseconds // MILLISECOND)
+
+
+def test_epoll_makes_of_the_timeout_the_very_millisecond_that_was_meant() -> None:
+    seed = 11
+    draw = random.Random(seed)
+    for milliseconds in (1, 2, 999, 1000, 1001, 2**31 - 1, *(draw.randrange(1, 2**31) for _ in range(2_000))):
+        for wait in (milliseconds * MILLISECOND, (milliseconds - 1) * MILLISECOND + 1):
+            assert as_epoll_rounds(poll_timeout(wait)) == milliseconds, seed
+            assert round(poll_timeout(wait) * 1000) == milliseconds, seed
+    assert as_epoll_rounds(poll_timeout(2**62)) == 2**31 - 1
