@@ -6,7 +6,7 @@ registrations go, and only then is its peer told. Nearly every surprise of close
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
@@ -54,22 +54,38 @@ def names_of(state: State, thread: ThreadId) -> Table[Number, FileId]:
 
 
 @law("FD.NUMBER.LOWEST_FREE", Kind.STEP, source="POSIX open")
-def next_number(names: Mapping[Number, FileId]) -> Number:
+def next_number(taken: Collection[Number]) -> Number:
     """A new descriptor takes the lowest free number, so a closed number returns at once."""
-    return Number(lowest_free(names))
+    return Number(lowest_free(taken))
+
+
+def taken_numbers(state: State, thread: ThreadId) -> Collection[Number]:
+    """The numbers of the process that are open, or reserved: an accept that waits has its number already."""
+    process = state.threads[thread].process
+    reserved = {
+        other.suspended.reserved
+        for other in state.threads.values()
+        if other.process == process and other.suspended and other.suspended.reserved is not None
+    }
+    return reserved.union(state.numbers[process]) if reserved else state.numbers[process]
 
 
 def has_room(state: State, thread: ThreadId, wanted: int = 1) -> bool:
     """Whether the process may open ``wanted`` more numbers."""
-    return len(names_of(state, thread)) + wanted <= state.limits.numbers
+    return len(taken_numbers(state, thread)) + wanted <= state.limits.numbers
 
 
 def name(state: State, thread: ThreadId, file: FileId) -> tuple[State, Number]:
     """Give ``file`` the next number of the process."""
-    names = names_of(state, thread)
-    number = next_number(names)
+    number = next_number(taken_numbers(state, thread))
+    return name_as(state, thread, file, number), number
+
+
+def name_as(state: State, thread: ThreadId, file: FileId, number: Number) -> State:
+    """Give ``file`` this ``number``."""
     process = state.threads[thread].process
-    return replace(state, numbers=state.numbers.put(process, names.put(number, file))), number
+    named = state.numbers[process].put(number, file)
+    return replace(state, numbers=state.numbers.put(process, named))
 
 
 _LOWEST = frozenset(("FD.NUMBER.LOWEST_FREE",))
@@ -200,18 +216,10 @@ def abort(state: State, thread: ThreadId, number: Number) -> tuple[Outcome, ...]
     alone = [n for names in state.numbers.values() for n, f in names.items() if f == file] == [number]
     branches = certain(state)
     if isinstance(kind, SocketEnd) and alone and connection(state, kind.connection).port is not None:
-        branches = _reset_by(state, kind)
+        branches = tcp.break_off(state, kind)
     process = state.threads[thread].process
     closed = then(branches, partial(_drop, process=process, number=number))
     return tuple(branch.ends(DONE) for branch in closed)
-
-
-def _reset_by(state: State, kind: SocketEnd) -> Branches:
-    found = connection(state, kind.connection)
-    other = found.ends[1 - kind.side]
-    if found.under_way or found.ends[kind.side].dead or other.closed:
-        return certain(state)
-    return tcp.reset(state, SocketEnd(kind.connection, 1 - kind.side))
 
 
 # --- processes ------------------------------------------------------------------------------------------

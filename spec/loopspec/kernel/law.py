@@ -23,6 +23,13 @@ Ids: TypeAlias = frozenset[str]
 NO_IDS: Ids = frozenset()
 
 
+class NotModelledError(ValueError):
+    """A call of which the model says nothing: one that nobody can make, or whose effect only one kernel knows.
+
+    A suspended thread cannot call, one that does not exist cannot either, time does not run backwards.
+    """
+
+
 def law(id: str, kind: Kind, *, source: str) -> Callable[[RuleT], RuleT]:
     """Register a MUST of the kernel profile; the docstring of the rule is the sentence."""
     return clause(id, Level.MUST, kind, Profile.KERNEL, source=source)

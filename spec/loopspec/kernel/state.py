@@ -12,7 +12,7 @@ finite.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, NewType, TypeAlias, TypeVar
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V_co = TypeVar("V_co", covariant=True)
 V = TypeVar("V")
-IdT = TypeVar("IdT", bound=int)
 
 Number = NewType("Number", int)  #: a file descriptor, as one process sees it
 FileId = NewType("FileId", int)  #: an open file description
@@ -277,12 +276,13 @@ class Interest:
 @dataclass(frozen=True, slots=True)
 class Suspended:
     """A blocking call under way. It holds ``file`` open; ``deadline`` None is for ever; ``done`` units are
-    written already."""
+    written already; ``reserved`` is the number that an accept has taken before it began to wait."""
 
     call: Call
     file: FileId
     deadline: int | None = None
     done: int = 0
+    reserved: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +356,6 @@ def initial(threads: int = 1, limits: Limits | None = None) -> State:
     )
 
 
-def lowest_free(taken: Mapping[IdT, object]) -> int:
+def lowest_free(taken: Collection[int]) -> int:
     """The lowest id that ``taken`` does not have."""
     return next(candidate for candidate in range(len(taken) + 1) if candidate not in taken)

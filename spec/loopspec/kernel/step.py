@@ -51,8 +51,9 @@ from loopspec.kernel.calls import (
     SystemCall,
     Write,
 )
-from loopspec.kernel.law import law, refusal
+from loopspec.kernel.law import NotModelledError, law, refusal
 from loopspec.kernel.state import (
+    EXCLUSIVE,
     Connection,
     End,
     EpollSet,
@@ -61,6 +62,7 @@ from loopspec.kernel.state import (
     FileId,
     FreshSocket,
     Listener,
+    Number,
     ObjectId,
     Pipe,
     PipeEnd,
@@ -74,13 +76,6 @@ from loopspec.kernel.state import (
     lowest_free,
 )
 from loopspec.kernel.stream import both, connection
-
-
-class NotModelledError(ValueError):
-    """A call that makes no sense in this state and that no kernel is asked either: a mistake of the caller.
-
-    A suspended thread cannot call, a thread that does not exist cannot either, time does not run backwards.
-    """
 
 
 @lru_cache(maxsize=1 << 16)
@@ -191,11 +186,13 @@ def _must_run(state: State, thread: ThreadId) -> None:
     source="POSIX recv, write, accept, connect",
 )
 def would_wait(state: State, call: Call, file: FileId, why: frozenset[str]) -> Outcome:
-    """A call on a nonblocking descriptor that would suspend its caller fails with EAGAIN and changes nothing;
+    """A call on a nonblocking descriptor that would suspend its caller fails with EAGAIN and moves no byte;
     connect fails with EINPROGRESS and goes on."""
     if state.files[file].nonblocking:
         return refusal(state, Errno.EAGAIN, "CALL.EAGAIN.INSTEAD_OF_SUSPENSION", *why)
-    return _suspend(state, call, Suspended(call, file))
+    taken = fd.taken_numbers(state, call.thread)
+    reserved = fd.next_number(taken) if isinstance(call, Accept) else None
+    return _suspend(state, call, Suspended(call, file, reserved=reserved))
 
 
 @law("CALL.BLOCKING.SUSPENDS_CALLER", Kind.DEF, source="recap of blocking and nonblocking")
@@ -242,7 +239,8 @@ def _resume(state: State, thread: ThreadId) -> Iterable[Outcome]:
                 continue
             outcome = outcome._replace(result=Count(done))
         elif isinstance(suspended.call, Write) and suspended.done:
-            outcome = Outcome(state, Count(suspended.done), outcome.clauses)
+            # What was written counts; the error that ended the wait is spent all the same.
+            outcome = outcome._replace(result=Count(suspended.done))
         yield from _woken(outcome, thread, suspended)
 
 
@@ -262,15 +260,24 @@ def _progress(state: State, suspended: Suspended) -> Iterable[Outcome]:
         case Read():
             return _attempt(state, call, file)
         case Write():
-            return _attempt(state, replace(call, data=call.data[suspended.done :]), file)
+            return _write_on(state, replace(call, data=call.data[suspended.done :]), file)
         case Accept():
-            return _accept_now(state, call, file)
+            assert suspended.reserved is not None
+            return _accept_now(state, call, file, suspended.reserved)
         case Connect():
             kind = state.files[file].kind
             assert isinstance(kind, SocketEnd), kind
-            return tcp.connected(state, kind)
+            return tcp.connected(state, file, kind)
         case _:
             raise NotModelledError(f"{call} is never suspended")
+
+
+def _write_on(state: State, call: Write, file: FileId) -> tuple[Outcome, ...]:
+    """A write that has waited looks for a pending error first."""
+    kind = state.files[file].kind
+    if isinstance(kind, SocketEnd) and connection(state, kind.connection).port is None:
+        return unix.take_error(state, kind) or unix.write(state, kind, call.data)
+    return _write(state, call, file)
 
 
 def _tidied(outcome: Outcome) -> Outcome:
@@ -350,7 +357,7 @@ def _connect(state: State, call: Connect, file: FileId) -> tuple[Outcome, ...]:
         case FreshSocket():
             return tcp.connect(state, file, call.port)
         case SocketEnd() if connection(state, kind.connection).port is not None:
-            return tcp.connect_again(state, kind)
+            return tcp.connect_again(state, file, kind)
         case Listener():
             return (refusal(state, Errno.EISCONN),)
         case SocketEnd():
@@ -378,19 +385,19 @@ def _accept(state: State, call: Accept) -> Iterable[Outcome]:
         is_socket = isinstance(kind, SocketEnd | FreshSocket)
         return (refusal(state, Errno.EINVAL if is_socket else Errno.ENOTSOCK),)
     if not fd.has_room(state, call.thread):
-        waits = [] if kind.queue else [would_wait(state, call, file, frozenset())]
-        return (refusal(state, Errno.EMFILE), *waits)
-    return _waiting(state, call, file, _accept_now(state, call, file))
+        again = not kind.queue and state.files[file].nonblocking
+        return (refusal(state, Errno.EMFILE), *([refusal(state, Errno.EAGAIN)] if again else []))
+    number = fd.next_number(fd.taken_numbers(state, call.thread))
+    return _waiting(state, call, file, _accept_now(state, call, file, number))
 
 
-def _accept_now(state: State, call: Accept, file: FileId) -> Iterable[Outcome]:
-    number = fd.next_number(fd.names_of(state, call.thread))
+def _accept_now(state: State, call: Accept, file: FileId, number: Number) -> Iterable[Outcome]:
     for outcome in tcp.accept(state, file, number, call.nonblocking):
         if isinstance(outcome.result, Sleeps):
             yield outcome
         else:
             new = FileId(lowest_free(state.files))
-            after, _ = fd.name(outcome.state, call.thread, new)
+            after = fd.name_as(outcome.state, call.thread, new, number)
             yield Outcome(after, outcome.result, frozenset(("FD.NUMBER.LOWEST_FREE",)))
 
 
@@ -401,10 +408,10 @@ def _shutdown(state: State, call: Shutdown, file: FileId) -> tuple[Outcome, ...]
             return unix.shutdown(state, kind, call.how)
         case SocketEnd():
             return tcp.shutdown(state, file, kind, call.how)
-        case FreshSocket():
-            return (refusal(state, Errno.ENOTCONN),)
-        case Listener():
-            raise NotModelledError("shutdown(2) of a listener: Linux stops it, POSIX does not know")
+        case FreshSocket() | Listener():
+            raise NotModelledError(
+                "shutdown(2) of a socket that is not connected: Linux refuses it and notes it"
+            )
         case _:
             return (refusal(state, Errno.ENOTSOCK),)
 
@@ -476,6 +483,22 @@ def _handshake(state: State, call: Handshake) -> Iterable[Outcome]:
     return tuple(branch.ends(DONE) for branch in tcp.handshake(state, call.connection))
 
 
-def may_resume(state: State, thread: ThreadId) -> bool:
-    """Whether the suspended call of ``thread`` can go on: if it can, it will."""
-    return bool(step(state, Resume(thread=thread)))
+def must_go_on(state: State, thread: ThreadId) -> bool:
+    """Whether the suspended call of ``thread`` cannot stay as it is: time may not pass before it goes on.
+
+    A write may be able to go on and not have to, since how much room is room enough is the world's choice; and
+    next to an EXCLUSIVE registration of its target a thread may be left asleep, since one waker was enough.
+    """
+    suspended = state.threads[thread].suspended
+    if suspended is None or _has_exclusive(state, suspended.file):
+        return False
+    results = [outcome.result for outcome in _progress(state, suspended)]
+    return bool(results) and not any(isinstance(result, Sleeps) for result in results)
+
+
+def _has_exclusive(state: State, file: FileId) -> bool:
+    return any(
+        key.file == file and registration.mask & EXCLUSIVE
+        for interest in state.epolls.values()
+        for key, registration in interest.registrations.items()
+    )

@@ -12,7 +12,17 @@ from functools import partial
 
 from loopspec.kernel import unix
 from loopspec.kernel.calls import DONE, SLEEPS, Count, Data, How, Opened, Outcome
-from loopspec.kernel.law import NO_IDS, Branches, Ids, certain, refusal, then, with_kind, with_object
+from loopspec.kernel.law import (
+    NO_IDS,
+    Branches,
+    Ids,
+    NotModelledError,
+    certain,
+    refusal,
+    then,
+    with_kind,
+    with_object,
+)
 from loopspec.kernel.state import (
     HUP,
     IN,
@@ -23,6 +33,7 @@ from loopspec.kernel.state import (
     Errno,
     File,
     FileId,
+    FreshSocket,
     Listener,
     Mask,
     Number,
@@ -95,28 +106,33 @@ def connect(state: State, file: FileId, port: int) -> tuple[Outcome, ...]:
     at_once = tuple(
         outcome
         for branch in handshake(after, id)
-        for outcome in connected(branch.state, SocketEnd(id, 0))
+        for outcome in connected(branch.state, file, SocketEnd(id, 0))
         if outcome.result != SLEEPS
     )
     return (*at_once, Outcome(after, SLEEPS))
 
 
-def connected(state: State, kind: SocketEnd) -> tuple[Outcome, ...]:
-    """What a blocking connect comes to."""
-    own, peer = both(state, kind.connection, kind.side)
+def connected(state: State, file: FileId, kind: SocketEnd) -> tuple[Outcome, ...]:
+    """What a blocking connect comes to. One that was refused leaves a socket as fresh as before."""
+    own, _ = both(state, kind.connection, kind.side)
     if connection(state, kind.connection).under_way:
         return (Outcome(state, SLEEPS),)
-    if own.error:
-        taken = with_both(state, kind.connection, kind.side, replace(own, error=None), peer)
-        return (refusal(taken, own.error),)
-    return (Outcome(state, DONE),)
+    return (_given_up(state, file, kind, own.error) if own.error else Outcome(state, DONE),)
 
 
-def connect_again(state: State, kind: SocketEnd) -> tuple[Outcome, ...]:
-    """connect(2) on a socket that has been connected already, or is about to be."""
+def _given_up(state: State, file: FileId, kind: SocketEnd, errno: Errno) -> Outcome:
+    gone = replace(state, objects=state.objects.without(kind.connection))
+    return refusal(with_kind(gone, file, FreshSocket()), errno)
+
+
+def connect_again(state: State, file: FileId, kind: SocketEnd) -> tuple[Outcome, ...]:
+    """connect(2) on a socket that has been connected already, or is about to be, or was refused."""
     found = connection(state, kind.connection)
     if found.under_way:
         return (refusal(state, Errno.EALREADY),)
+    own, peer = both(state, kind.connection, kind.side)
+    if own.dead and peer.closed and not own.finished:
+        return (_given_up(state, file, kind, own.error or Errno.ECONNABORTED),)
     # Linux answers 0 once after a handshake that nobody waited for; POSIX says EISCONN.
     return (refusal(state, Errno.EISCONN), Outcome(state, DONE))
 
@@ -167,15 +183,13 @@ def accept(state: State, file: FileId, number: Number, nonblocking: bool) -> tup
 
 def read(state: State, kind: SocketEnd, size: int) -> tuple[Outcome, ...]:
     """read(2): data, end of file after a FIN, a pending error; else the caller would wait."""
-    own, peer = both(state, kind.connection, kind.side)
+    own, _ = both(state, kind.connection, kind.side)
     if own.inbox:
         return _data(state, kind, size)
     if own.finished:
         return (Outcome(state, Data(b"")),)
-    if own.error:
-        taken = with_both(state, kind.connection, kind.side, replace(own, error=None), peer)
-        return (refusal(taken, own.error),)
-    return (Outcome(state, Data(b"") if own.no_more_in else SLEEPS),)
+    ended = Outcome(state, Data(b"") if own.no_more_in else SLEEPS)
+    return unix.take_error(state, kind) or (ended,)
 
 
 def _data(state: State, kind: SocketEnd, size: int) -> tuple[Outcome, ...]:
@@ -209,8 +223,7 @@ def write(state: State, kind: SocketEnd, data: bytes) -> tuple[Outcome, ...]:
     """write(2): a pending error, EPIPE once this direction is closed, else as much as the buffer takes."""
     own, peer = both(state, kind.connection, kind.side)
     if own.error:
-        taken = with_both(state, kind.connection, kind.side, replace(own, error=None), peer)
-        return (refusal(taken, own.error),)
+        return unix.take_error(state, kind)
     if not may_write(own):
         return (refusal(state, Errno.EPIPE),)
     if connection(state, kind.connection).under_way:
@@ -284,7 +297,7 @@ def shutdown(state: State, file: FileId, kind: SocketEnd, how: How) -> tuple[Out
     found = connection(state, kind.connection)
     own, _ = both(state, kind.connection, kind.side)
     if found.under_way or own.dead:
-        return (refusal(state, Errno.ENOTCONN),)
+        raise NotModelledError("shutdown(2) of an end that is not connected: Linux refuses it and notes it")
     known = (how is How.WR or own.no_more_in) and (how is How.RD or own.no_more_out)
     ended = _finish(state, kind) if how is not How.RD and not own.sent_fin else certain(state)
 
@@ -316,10 +329,17 @@ def close(state: State, kind: SocketEnd) -> Branches:
 
 def abort(state: State, kind: SocketEnd) -> Branches:
     """The end is gone at once, and the peer is reset."""
-    peer = SocketEnd(kind.connection, 1 - kind.side)
-    other = both(state, kind.connection, kind.side)[1]
-    told = certain(state) if other.dead or other.closed else reset(state, peer)
-    return then(told, lambda now: certain(_gone(now, kind)))
+    return then(break_off(state, kind), lambda now: certain(_gone(now, kind)))
+
+
+def break_off(state: State, kind: SocketEnd) -> Branches:
+    """This end is dead from now on, and the peer is reset unless it is past that."""
+    found = connection(state, kind.connection)
+    own, other = both(state, kind.connection, kind.side)
+    if found.under_way or own.dead:
+        return certain(state)
+    state = with_both(state, kind.connection, kind.side, replace(own, dead=True), other)
+    return certain(state) if other.closed else reset(state, SocketEnd(kind.connection, 1 - kind.side))
 
 
 def _gone(state: State, kind: SocketEnd) -> State:

@@ -35,15 +35,20 @@ def arm(state: State, file: FileId, after: int) -> tuple[Outcome, ...]:
     return (Outcome(with_kind(state, file, Timer(expires)), DONE),)
 
 
-def advance(state: State, to: int) -> Branches:
-    """Time passes; the timers that are due expire, in order of their instants."""
-    due = sorted(
+def due(state: State, to: int) -> tuple[FileId, ...]:
+    """The timers that expire until ``to``, in order of their instants."""
+    found = (
         (file.kind.expires, id)
         for id, file in state.files.items()
         if isinstance(file.kind, Timer) and file.kind.expires is not None and file.kind.expires <= to
     )
+    return tuple(id for _, id in sorted(found))
+
+
+def advance(state: State, to: int) -> Branches:
+    """Time passes, and the timers that are due expire."""
     branches = certain(replace(state, now=to))
-    for _, id in due:
+    for id in due(state, to):
         branches = then(branches, partial(_expire, id=id))
     return branches
 

@@ -38,13 +38,20 @@ def end_clauses(own: End) -> Ids:
 
 def read(state: State, kind: SocketEnd, size: int) -> tuple[Outcome, ...]:
     """read(2): data, then a pending error, then end of file; else the caller would wait."""
-    own, peer = both(state, kind.connection, kind.side)
+    own, _ = both(state, kind.connection, kind.side)
     if own.inbox:
         return _data(state, kind, size)
-    if own.error:
-        taken = with_both(state, kind.connection, kind.side, replace(own, error=None), peer)
-        return (refusal(taken, own.error),)
-    return (Outcome(state, Data(b"") if own.no_more_in else SLEEPS),)
+    ended = Outcome(state, Data(b"") if own.no_more_in else SLEEPS)
+    return take_error(state, kind) or (ended,)
+
+
+def take_error(state: State, kind: SocketEnd) -> tuple[Outcome, ...]:
+    """The pending error, which is told once; nothing if there is none."""
+    own, peer = both(state, kind.connection, kind.side)
+    if own.error is None:
+        return ()
+    taken = with_both(state, kind.connection, kind.side, replace(own, error=None), peer)
+    return (refusal(taken, own.error),)
 
 
 def _data(state: State, kind: SocketEnd, size: int) -> tuple[Outcome, ...]:

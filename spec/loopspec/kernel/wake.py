@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain, combinations, permutations, product
+from itertools import chain, combinations, permutations
 from typing import NamedTuple
 
 from loopspec.clause import Kind
@@ -53,10 +53,13 @@ def edges(was_ready: bool) -> tuple[bool, ...]:
 
 
 @law("EPOLL.EXCLUSIVE.AT_LEAST_ONE", Kind.INV, source="epoll_ctl(2)")
-def chosen(hits: tuple[_Hit, ...], waited_on: frozenset[FileId]) -> Iterator[tuple[_Hit, ...]]:
+def chosen(hits: tuple[_Hit, ...], waited_on: frozenset[FileId], rivals: bool) -> Iterator[tuple[_Hit, ...]]:
     """An event wakes at least one of the epolls that registered its target EXCLUSIVE."""
     # The kernel goes on until somebody who waits has been woken; a set without a waiter does not count.
+    # A thread that waits in accept or in a pipe is a rival of the same rank: it alone may be woken.
     awaited = [hit for hit in hits if hit.epoll in waited_on]
+    if rivals:
+        yield ()
     for size in range(1, len(hits) + 1):
         for some in combinations(hits, size):
             if not awaited or any(hit in awaited for hit in some):
@@ -103,9 +106,14 @@ def _rationed(state: State, hits: tuple[_Hit, ...]) -> Branches:
     rest = tuple(hit for hit in hits if not hit.mask & EXCLUSIVE)
     return frozenset(
         branch.because("EPOLL.EXCLUSIVE.AT_LEAST_ONE")
-        for some in chosen(exclusive, _waited_on(state))
+        for some in chosen(exclusive, _waited_on(state), _is_waited_for(state, exclusive[0].key.file))
         for branch in _all_of(state, rest + some)
     )
+
+
+def _is_waited_for(state: State, file: FileId) -> bool:
+    """Whether a thread is suspended in a call on ``file`` itself."""
+    return any(thread.suspended and thread.suspended.file == file for thread in state.threads.values())
 
 
 def _waited_on(state: State) -> frozenset[FileId]:
@@ -117,37 +125,29 @@ def _waited_on(state: State) -> frozenset[FileId]:
 
 
 def _all_of(state: State, hits: tuple[_Hit, ...]) -> Branches:
-    """Link every hit. In which order one wake-up links two keys of one epoll, nobody says."""
-    by_epoll: dict[FileId, list[Key]] = {}
-    for hit in hits:
-        by_epoll.setdefault(hit.epoll, []).append(hit.key)
-    orders = [
-        [(epoll, order) for order in permutations(_not_linked(state, epoll, keys))]
-        for epoll, keys in by_epoll.items()
-    ]
-    return frozenset(chain.from_iterable(_link_each(state, order) for order in product(*orders)))
+    """Link every hit. In which order one wake-up finds its waiters, nobody says."""
+    orders = permutations(hits) if _order_shows(state, hits) else (hits,)
+    return frozenset(chain.from_iterable(_link_each(state, order) for order in orders))
 
 
-def _not_linked(state: State, epoll: FileId, keys: Iterable[Key]) -> list[Key]:
-    ready = state.epolls[epoll].ready
-    return [key for key in keys if key not in ready]
+def _order_shows(state: State, hits: tuple[_Hit, ...]) -> bool:
+    """Whether two of the hits end up in one ready list: in that of one epoll, or of one above both."""
+    epolls = [hit.epoll for hit in hits]
+    above = any(key.file in epolls for interest in state.epolls.values() for key in interest.registrations)
+    return len(set(epolls)) < len(epolls) or (above and len(epolls) > 1)
 
 
-def _link_each(state: State, order: Iterable[tuple[FileId, tuple[Key, ...]]]) -> Branches:
+def _link_each(state: State, order: Iterable[_Hit]) -> Branches:
     branches = certain(state)
-    for epoll, keys in order:
-        branches = then(branches, partial(_link_into, epoll=epoll, keys=keys))
+    for hit in order:
+        branches = then(branches, partial(link, epoll=hit.epoll, key=hit.key))
     return branches
 
 
-def _link_into(state: State, epoll: FileId, keys: tuple[Key, ...]) -> Branches:
-    return link(state, epoll, *keys)
-
-
-def link(state: State, epoll: FileId, *keys: Key) -> Branches:
-    """Put ``keys`` at the end of the ready list of ``epoll``, and tell the epolls above it."""
+def link(state: State, epoll: FileId, key: Key) -> Branches:
+    """Put ``key`` at the end of the ready list of ``epoll`` unless it is on it, and tell the epolls above."""
     interest = state.epolls[epoll]
-    if keys:
-        linked = replace(interest, ready=interest.ready + keys)
+    if key not in interest.ready:
+        linked = replace(interest, ready=(*interest.ready, key))
         state = replace(state, epolls=state.epolls.put(epoll, linked))
     return wake(state, epoll, IN)
