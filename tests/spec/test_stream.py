@@ -1,0 +1,84 @@
+"""STREAM: what a trace must show for each clause to be kept, and what breaks it."""
+
+from __future__ import annotations
+
+import pytest
+
+from loopspec.trace import Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
+from tests.spec.judging import exercised, refusal, refused
+
+PREFIX = "STREAM.BYTES.PREFIX"
+EOF = "STREAM.EOF.AFTER_DATA"
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+def test_bytes_in_order_in_both_directions_are_kept() -> None:
+    trace: tuple[Event, ...] = (
+        Send(0, b"ab"),
+        Read(1, 0, b"a"),
+        Write(1, 0, b"xy"),
+        Receive(0, b"xy"),
+        Read(1, 0, b"b"),
+    )
+    assert exercised(PREFIX, *trace) == 3
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+def test_a_byte_that_is_skipped_is_refused_once() -> None:
+    trace = Send(0, b"abc"), Read(1, 0, b"b"), Read(1, 0, b"c")
+    assert refused(PREFIX, *trace) == refusal(
+        PREFIX, trace, 1, "the server receives what was sent next: b'abc'", "it received b'b'"
+    )
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+def test_a_write_whose_rest_goes_twice_is_refused() -> None:
+    trace = Write(1, 0, b"abc"), Receive(0, b"ab"), Receive(0, b"bc")
+    assert refused(PREFIX, *trace) == refusal(
+        PREFIX, trace, 2, "client 0 receives what was sent next: b'c'", "it received b'bc'"
+    )
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+def test_an_echo_is_held_to_what_its_client_sent() -> None:
+    trace = Connect(0, echo=True), Send(0, b"ab"), Receive(0, b"a"), Receive(0, b"c")
+    assert refused(PREFIX, *trace) == refusal(
+        PREFIX, trace, 3, "client 0 receives what was sent next: b'b'", "it received b'c'"
+    )
+
+
+@pytest.mark.clause(EOF, "8fffee6d")
+def test_an_end_of_file_behind_all_data_is_kept() -> None:
+    inbound = Send(0, b"ab"), HalfClose(0), Read(1, 0, b"ab"), Read(1, 0, b"")
+    outbound = Write(1, 1, b"ab"), Shut(1, 1), Receive(1, b"ab"), Receive(1, b"")
+    assert exercised(EOF, *inbound, *outbound) == 2
+
+
+@pytest.mark.clause(EOF, "8fffee6d")
+def test_an_end_of_file_that_overtakes_what_a_client_sent_is_refused() -> None:
+    trace = Send(0, b"ab"), HalfClose(0), Read(1, 0, b"a"), Read(1, 0, b"")
+    assert refused(EOF, *trace) == refusal(
+        EOF, trace, 3, "the server receives every byte before the end of file", "1 bytes are missing"
+    )
+
+
+@pytest.mark.clause(EOF, "8fffee6d")
+def test_an_end_of_file_that_overtakes_what_the_server_wrote_is_refused() -> None:
+    trace = Write(1, 0, b"ab"), Shut(1, 0), Receive(0, b"")
+    assert refused(EOF, *trace) == refusal(
+        EOF, trace, 2, "client 0 receives every byte before the end of file", "2 bytes are missing"
+    )
+
+
+@pytest.mark.clause(EOF, "8fffee6d")
+@pytest.mark.parametrize(
+    "trace",
+    [
+        (Send(0, b"ab"), Leave(0), Read(1, 0, b"")),
+        (Send(0, b"ab"), HalfClose(0), Reset(0), Read(1, 0, b"")),
+        (Write(1, 0, b"ab"), Receive(0, b"")),
+    ],
+    ids=["the client left", "the client reset", "the server never shut its end in good order"],
+)
+def test_where_no_half_close_promised_the_data_nothing_is_claimed(trace: tuple[Event, ...]) -> None:
+    assert exercised(EOF, *trace) == 0
