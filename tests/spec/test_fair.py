@@ -1,0 +1,311 @@
+"""FAIR: what a trace must show for each clause to be kept, and what breaks it."""
+
+from __future__ import annotations
+
+import pytest
+
+from loopspec.trace import (
+    Arm,
+    Await,
+    CancelRequest,
+    Close,
+    Connect,
+    Disarm,
+    Dispatch,
+    Done,
+    Enqueue,
+    Event,
+    HalfClose,
+    HandlerEnd,
+    Leave,
+    Post,
+    Quiescent,
+    Read,
+    Receive,
+    Run,
+    Send,
+    Spawn,
+    Step,
+    StopReading,
+    Suspend,
+    TimerArm,
+    TimerCancel,
+    TimerFire,
+    WaitBegin,
+    WaitReturn,
+)
+from tests.spec.judging import exercised, judge, refusal, refused
+
+WAIT = "FAIR.READY.BOUNDED_WAIT"
+BYPASS = "FAIR.READY.BOUNDED_BYPASS"
+STEPS = "FAIR.TASKS.STEPS_DIFFER_BY_ONE"
+PHASES = "FAIR.PHASES.NONE_STARVES"
+SILENT = "FAIR.SILENT_CLIENT.DELAYS_NOBODY"
+
+IN, OUT, HUP = 1, 4, 16
+END = HandlerEnd(1, None)
+
+
+def armed(registration: int, *, turn: int = 0) -> Arm:
+    """Registration, descriptor and stream of one number."""
+    return Arm(turn, registration, registration, registration, "read")
+
+
+def wait(turn: int) -> WaitBegin:
+    return WaitBegin(turn, 0)
+
+
+def named(turn: int, *numbers: int, maxevents: int = 8, at: int = 0) -> WaitReturn:
+    return WaitReturn(turn, at, tuple((number, IN) for number in numbers), maxevents)
+
+
+def ran(turn: int, registration: int) -> Dispatch:
+    return Dispatch(turn, registration, registration)
+
+
+# --- handlers -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause(WAIT, "134513ec")
+def test_everything_ready_that_runs_within_the_bound_is_kept() -> None:
+    ready = armed(0), Enqueue(0, 0), Post(0, 1, "a"), Spawn(0, 0)
+    turn = named(1, 0), ran(1, 0), Run(1, 0), Run(1, 1), Step(1, 0, 0), wait(1), named(2), wait(2)
+    assert exercised(WAIT, *ready, *turn) == 1
+
+
+@pytest.mark.clause(WAIT, "134513ec")
+@pytest.mark.parametrize(
+    ("ready", "name"),
+    [
+        ((armed(0), Send(0, b"a")), "registration 0"),
+        ((Send(0, b"a"), armed(0)), "registration 0"),
+        ((armed(0), Leave(0)), "registration 0"),
+        ((Enqueue(0, 3),), "callback 3"),
+        ((Post(0, 3, "a"),), "callback 3"),
+        ((Spawn(0, 4),), "task 4"),
+        ((Await(0, 4, "checkpoint", 0),), "task 4"),
+        ((Await(0, 4, "read", 0), Send(0, b"a")), "task 4"),
+    ],
+    ids=["sent", "sent before", "left", "queued", "posted", "spawned", "at a checkpoint", "reading"],
+)
+def test_what_is_ready_and_passed_over_is_refused_once(ready: tuple[Event, ...], name: str) -> None:
+    trace = *ready, named(1), wait(1), named(2), wait(2), named(3), wait(3)
+    assert refused(WAIT, *trace) == refusal(
+        WAIT,
+        trace,
+        len(ready) + 3,
+        f"{name}, ready, has run by the end of turn 2",
+        "the turn ended without it",
+    )
+
+
+@pytest.mark.clause(WAIT, "134513ec")
+def test_a_registration_in_the_batch_that_is_not_dispatched_is_refused() -> None:
+    trace = armed(0), named(1, 0), wait(1), named(2), wait(2)
+    assert refused(WAIT, *trace) == refusal(
+        WAIT, trace, 4, "registration 0, ready, has run by the end of turn 2", "the turn ended without it"
+    )
+
+
+@pytest.mark.clause(WAIT, "134513ec")
+def test_a_small_batch_gives_many_their_turns_one_by_one() -> None:
+    many = armed(0), armed(1), armed(2), Send(0, b"a"), Send(1, b"a"), Send(2, b"a")
+    turns: list[Event] = []
+    for turn in range(1, 4):
+        turns += [
+            named(turn, turn - 1, maxevents=1),
+            ran(turn, turn - 1),
+            Read(turn, turn - 1, b"a"),
+            wait(turn),
+        ]
+    assert exercised(WAIT, *many, *turns) == 2
+
+
+@pytest.mark.clause(WAIT, "134513ec")
+@pytest.mark.parametrize(
+    "end",
+    [(Disarm(0, 0, 0),), (Close(0, 0, 0),), (Read(0, 0, b"a"),)],
+    ids=["disarmed", "closed", "read by another"],
+)
+def test_what_is_ready_no_more_is_not_owed(end: tuple[Event, ...]) -> None:
+    assert exercised(WAIT, armed(0), Send(0, b"a"), *end, named(1), wait(1), named(2), wait(2)) == 0
+
+
+@pytest.mark.clause(WAIT, "134513ec")
+def test_bytes_that_a_cancelled_read_may_have_taken_make_nobody_ready() -> None:
+    cancelled = (
+        Await(0, 4, "read", 0),
+        Send(0, b"a"),
+        CancelRequest(0, 4),
+        Step(1, 4, 0),
+        Done(1, 4, "cancelled", ""),
+    )
+    assert exercised(WAIT, *cancelled, armed(0), named(2), wait(2), named(3), wait(3)) == 0
+
+
+@pytest.mark.clause(WAIT, "134513ec")
+def test_a_hang_up_makes_a_writer_ready() -> None:
+    writer = Arm(0, 0, 0, 0, "write")
+    hung = WaitReturn(1, 0, ((0, HUP),), 8)
+    trace = writer, hung, wait(1), named(2), wait(2)
+    assert refused(WAIT, *trace) == refusal(
+        WAIT, trace, 4, "registration 0, ready, has run by the end of turn 2", "the turn ended without it"
+    )
+    assert (
+        judge(WAIT, armed(0), WaitReturn(1, 0, ((0, OUT),), 8), wait(1), named(2), wait(2)).violations == []
+    )
+
+
+@pytest.mark.clause(BYPASS, "55fdb553")
+def test_a_handler_that_is_bypassed_twice_is_kept() -> None:
+    trace = armed(0), armed(1), Send(1, b"a"), ran(1, 0), ran(2, 0), ran(2, 1)
+    assert exercised(BYPASS, *trace) == 1
+
+
+@pytest.mark.clause(BYPASS, "55fdb553")
+def test_a_handler_that_is_bypassed_three_times_is_refused() -> None:
+    trace = armed(0), armed(1), named(1, 0, 1), ran(1, 0), ran(2, 0), ran(3, 0), ran(4, 0)
+    assert refused(BYPASS, *trace) == refusal(
+        BYPASS,
+        trace,
+        5,
+        "registration 1, ready, is dispatched before another is for the third time",
+        "registration 0 was dispatched three times meanwhile",
+    )
+
+
+@pytest.mark.clause(BYPASS, "55fdb553")
+def test_dispatches_before_anybody_was_ready_are_no_bypass() -> None:
+    trace = armed(0), armed(1), ran(1, 0), ran(2, 0), Send(1, b"a"), ran(3, 0), ran(4, 0), ran(4, 1)
+    assert exercised(BYPASS, *trace) == 1
+
+
+# --- tasks ----------------------------------------------------------------------------------------------
+
+
+def spawned(*tasks: int) -> tuple[Event, ...]:
+    return tuple(Spawn(0, task) for task in tasks)
+
+
+def stepped(*tasks: int) -> tuple[Event, ...]:
+    """Each of ``tasks`` takes one step, to a checkpoint."""
+    return tuple(event for task in tasks for event in (Step(1, task, 0), Await(1, task, "checkpoint", 0)))
+
+
+@pytest.mark.clause(STEPS, "ead0bb74")
+@pytest.mark.parametrize("order", [(0, 1, 0, 1), (0, 1, 1, 0, 0, 1)], ids=["round robin", "by batches"])
+def test_tasks_that_take_turns_are_kept(order: tuple[int, ...]) -> None:
+    assert exercised(STEPS, *spawned(0, 1), *stepped(*order)) == len(order)
+
+
+@pytest.mark.clause(STEPS, "ead0bb74")
+def test_a_task_that_is_two_steps_ahead_is_refused() -> None:
+    trace = *spawned(0, 1), *stepped(0, 1, 0, 0)
+    assert refused(STEPS, *trace) == refusal(
+        STEPS,
+        trace,
+        8,
+        "task 1, ready as long as task 0, is at most one step behind it",
+        "task 0 was resumed and is two steps ahead",
+    )
+
+
+@pytest.mark.clause(STEPS, "ead0bb74")
+def test_steps_are_counted_from_when_both_are_ready() -> None:
+    late = *spawned(0), *stepped(0, 0, 0), *spawned(1), *stepped(0, 1, 0, 1)
+    assert exercised(STEPS, *late) == 4
+    again = *spawned(0, 1), *stepped(0, 1), Step(2, 1, 0), Await(2, 1, "event", 7), *stepped(0, 0, 1, 0, 1, 0)
+    assert exercised(STEPS, *again) == 6
+
+
+@pytest.mark.clause(STEPS, "ead0bb74")
+def test_a_favourite_is_found_among_hundreds() -> None:
+    trace = *spawned(*range(300)), *stepped(7, 7)
+    assert refused(STEPS, *trace).observed == "task 7 was resumed and is two steps ahead"
+
+
+# --- phases ---------------------------------------------------------------------------------------------
+
+BUSY = armed(0), TimerArm(0, 0, 0, 5, 5), Enqueue(0, 0), named(1, 0, at=5)
+
+
+@pytest.mark.clause(PHASES, "b899c437")
+def test_a_turn_that_gives_every_phase_its_due_is_kept() -> None:
+    assert exercised(PHASES, *BUSY, ran(1, 0), TimerFire(1, 0, 5), Run(1, 0), wait(1)) == 1
+
+
+@pytest.mark.clause(PHASES, "b899c437")
+@pytest.mark.parametrize(
+    ("had", "starved"),
+    [
+        ((TimerFire(1, 0, 5), Run(1, 0)), "I/O"),
+        ((ran(1, 0), Run(1, 0)), "timers"),
+        ((ran(1, 0), TimerFire(1, 0, 5)), "callbacks"),
+        ((), "I/O, timers, callbacks"),
+    ],
+)
+def test_a_phase_that_a_turn_leaves_out_is_refused(had: tuple[Event, ...], starved: str) -> None:
+    trace = *BUSY, *had, wait(1), named(2, 0, at=6), wait(2)
+    assert refused(PHASES, *trace) == refusal(
+        PHASES,
+        trace,
+        len(BUSY) + len(had),
+        f"a phase of {starved} in turn 1: there was work when its wait returned",
+        "the turn ended without it",
+    )
+
+
+@pytest.mark.clause(PHASES, "b899c437")
+def test_a_phase_whose_work_is_gone_is_not_owed() -> None:
+    gone = Disarm(1, 0, 0), TimerCancel(1, 0, retained=False), Run(1, 0), wait(1)
+    assert exercised(PHASES, *BUSY, *gone) == 0
+
+
+@pytest.mark.clause(PHASES, "b899c437")
+def test_what_comes_during_a_turn_is_owed_in_the_next() -> None:
+    trace = named(1, at=5), armed(0, turn=1), TimerArm(1, 0, 5, 0, 5), Enqueue(1, 0), wait(1)
+    assert exercised(PHASES, *trace) == 0
+
+
+# --- clients --------------------------------------------------------------------------------------------
+
+ASLEEP = Suspend("loop")
+QUIET = Connect(0, echo=True)
+BUSY_CLIENT = Connect(1, echo=True)
+
+
+@pytest.mark.clause(SILENT, "78957baf")
+def test_a_client_that_is_served_beside_a_silent_one_is_kept() -> None:
+    assert exercised(SILENT, QUIET, BUSY_CLIENT, Send(1, b"ab"), Receive(1, b"ab"), wait(1), ASLEEP) == 1
+
+
+@pytest.mark.clause(SILENT, "78957baf")
+@pytest.mark.parametrize(
+    ("rest", "how"),
+    [((wait(1), ASLEEP), "the server sleeps"), ((Quiescent(1),), "nothing more happens")],
+    ids=["asleep", "quiescent"],
+)
+def test_a_client_that_waits_for_a_silent_one_is_refused_once(rest: tuple[Event, ...], how: str) -> None:
+    trace = QUIET, BUSY_CLIENT, Send(1, b"ab"), Receive(1, b"a"), *rest, ASLEEP, Quiescent(1)
+    assert refused(SILENT, *trace) == refusal(
+        SILENT,
+        trace,
+        3 + len(rest),
+        "what clients have sent comes back although client 0 is silent",
+        f"{how}, and owes client 1 of 1 bytes",
+    )
+
+
+@pytest.mark.clause(SILENT, "78957baf")
+@pytest.mark.parametrize(
+    "trace",
+    [
+        (BUSY_CLIENT, Send(1, b"ab")),
+        (QUIET, BUSY_CLIENT, Send(1, b"ab"), StopReading(1)),
+        (QUIET, BUSY_CLIENT, Send(1, b"ab"), HalfClose(0)),
+        (QUIET, Connect(1, echo=False), Send(1, b"ab")),
+    ],
+    ids=["nobody is silent", "it does not read", "the silent one has ended", "it is owed no echo"],
+)
+def test_a_delay_that_no_silent_client_makes_is_not_this_clauses(trace: tuple[Event, ...]) -> None:
+    assert exercised(SILENT, *trace, wait(1), ASLEEP, Quiescent(1)) == 0
