@@ -33,11 +33,13 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis.errors import Flaky
 
-from loopspec.clause import Clause, select
+from loopspec.clause import Clause, Profile, select
+from loopspec.conformance import calls
 from loopspec.conformance.adapter import Adapter, World
 from loopspec.conformance.families import FAMILIES, Family
 from loopspec.conformance.lockstep import Hand, Lockstep, hand
 from loopspec.conformance.result import (
+    INTERRUPTED,
     ClauseResult,
     Counterexample,
     LoopResult,
@@ -48,11 +50,14 @@ from loopspec.conformance.scenario import Scenario, in_words, scenario_of, token
 from loopspec.judge import Finding, Judge, Violation
 from loopspec.trace import Event
 
-DEFAULT_EXAMPLES = 4000
+DEFAULT_EXAMPLES = 6000
 """Scenarios a loop: with shrinking, half a minute on one core."""
 
 GROUP = "loopspec.loops"
 """The entry-point group that adapters are found in."""
+
+SURVEY = "survey"
+"""The token of what is no scenario: the survey of :mod:`loopspec.conformance.calls`."""
 
 _TOLD_EVERY = 50
 _SILENCE = 60.0
@@ -78,7 +83,14 @@ class _UnkeptError(Exception):
 class Campaign:
     """The campaign on one loop; to be run on the main thread."""
 
-    def __init__(self, name: str, make: MakeLoop, clauses: tuple[Clause, ...], hand: Hand) -> None:
+    def __init__(
+        self,
+        name: str,
+        make: MakeLoop,
+        clauses: tuple[Clause, ...],
+        hand: Hand,
+        survey: tuple[Event, ...] = (),
+    ) -> None:
         self.name = name
         self.scenarios = 0
         self.unrepeated: Counter[str] = Counter()
@@ -86,6 +98,8 @@ class Campaign:
         self._clauses = {entry.id: entry for entry in clauses}
         self._hand = hand
         self._judge = Judge(clauses, make.shows)
+        self._survey = survey
+        self._surveyor = Judge([entry for entry in clauses if _is_surveyed(entry)], calls.SHOWS)
         self._broken: Counter[str] = Counter()
         self._first: dict[str, tuple[str, int]] = {}
         self._smallest: dict[str, Counterexample] = {}
@@ -95,6 +109,17 @@ class Campaign:
         events: list[Event] = []
         Lockstep(self._hand, scenario, events.append).run(self._make)
         return events
+
+    def look_at_survey(self) -> None:
+        """Judge what the kernel's own calls do: the same for every loop on this machine."""
+        for event in self._survey:
+            self._surveyor.after(event)
+        for violation in self._surveyor.violations:
+            self._broken[violation.clause] += 1
+            words = ("the survey of the kernel's own calls: `loopspec calls` shows it",)
+            self._smallest.setdefault(
+                violation.clause, Counterexample(violation, self._survey, SURVEY, words)
+            )
 
     def look(self, examples: int, seed: int, on_progress: Callable[[int], None]) -> None:
         """The first pass: ``examples`` scenarios, shared out to the families that the clauses need."""
@@ -110,10 +135,9 @@ class Campaign:
 
             _drive(member, one, share, _seed(seed, family), shrink=False)
 
-    def hunt(self, id: str, examples: int, seed: int) -> Scenario | None:
-        """The first scenario that breaks clause ``id``, None if none of ``examples`` does.
-
-        :attr:`scenarios` counts how many it took.
+    def hunt(self, id: str, examples: int, seed: int, *, shrink: bool = False) -> Scenario | None:
+        """The first scenario that breaks clause ``id``, or with ``shrink`` the smallest that can be made of
+        it; None if none does of ``examples`` in each family. :attr:`scenarios` counts how many were run.
         """
         found: list[Scenario] = []
 
@@ -125,9 +149,9 @@ class Campaign:
 
         for family, member in _families([id]).items():
             with suppress(_UnkeptError, Flaky):
-                _drive(member, one, examples, _seed(seed, family), shrink=False)
+                _drive(member, one, examples, _seed(seed, family), shrink=shrink)
             if found:
-                return found[0]
+                return found[-1]
         return None
 
     def _look_at(self, scenario: Scenario, family: str, share: int) -> None:
@@ -202,8 +226,22 @@ class Campaign:
 
     def _clause_result(self, finding: Finding) -> ClauseResult:
         id = finding.clause.id
-        seen = Finding(finding.clause, finding.observable, finding.exercised, self._broken[id])
+        exercised = finding.exercised
+        if id in self._surveyor.findings:
+            exercised += self._surveyor.findings[id].exercised
+        seen = Finding(finding.clause, finding.observable, exercised, self._broken[id])
         return ClauseResult(id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id))
+
+
+def _is_surveyed(clause: Clause) -> bool:
+    return clause.area == "CALL" and clause.profile is Profile.KERNEL
+
+
+def _surveyed() -> tuple[Event, ...]:
+    """The survey's trace; none where the kernel gives no account, and then its clauses are not exercised."""
+    with suppress(calls.AccountError):
+        return calls.events(calls.measure())
+    return ()
 
 
 def _families(clauses: Collection[str]) -> dict[str, Family]:
@@ -252,8 +290,11 @@ def _judge_loop(
     result = LoopResult(name, "")
     try:
         make: MakeLoop = entry.load()
+        clauses = select(ids)
+        # Before there is a hand: the survey has threads of its own, which change places with the caller.
+        survey = _surveyed() if any(map(_is_surveyed, clauses)) else ()
         with hand() as other:
-            campaign = Campaign(name, make, select(ids), other)
+            campaign = Campaign(name, make, clauses, other, survey)
             result = campaign.result()
             try:
                 _work(campaign, work, tell)
@@ -266,9 +307,13 @@ def _judge_loop(
 
 
 def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> None:
+    if work == SURVEY:
+        campaign.look_at_survey()
+        return
     if isinstance(work, str):
         campaign.replay(scenario_of(work))
         return
+    campaign.look_at_survey()
     examples, seed = work
 
     def on_scenario(done: int) -> None:
@@ -325,7 +370,8 @@ def check(
 
 def replay(loops: Sequence[str], token: str, clauses: tuple[Clause, ...]) -> dict[str, LoopResult]:
     """Judge ``loops`` on the scenario that ``token`` tells. Raises :class:`UsageError` if it tells none."""
-    scenario_of(token)
+    if token != SURVEY:
+        scenario_of(token)
     return _all(_found(loops), clauses, token, lambda _: None)
 
 
@@ -354,7 +400,7 @@ def _all(
     except KeyboardInterrupt:
         for name, process in running.values():
             _stop(process)
-            results[name].trouble = "interrupted"
+            results[name].trouble = INTERRUPTED
     return results
 
 

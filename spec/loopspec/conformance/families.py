@@ -165,7 +165,7 @@ _connect = st.just(s.Connect())
 
 _echo = _scenario(
     st.just(()),
-    _script(_send, _send, _send, _send, _half_close, _connect, _stop_reading, _leave, least=2, most=8),
+    _script(_send, _send, _send, _half_close, _half_close, _connect, _stop_reading, _leave, least=2, most=8),
     streams=st.integers(2, 3),
     echo=True,
 )

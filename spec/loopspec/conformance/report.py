@@ -104,7 +104,9 @@ def _tally(loop: LoopResult) -> Text:
         if counts[verdict]
     ]
     line.append_text(Text(", ").join(shares or [Text("nothing judged")]))
-    return line.append(f"; {_counted(loop.scenarios, 'run')}" if loop.scenarios else "")
+    line.append(f"; {_counted(loop.scenarios, 'run')}" if loop.scenarios else "")
+    once = ", ".join(f"{id} ({count})" for id, count in loop.unrepeated.items())
+    return line.append(f"; seen once, not again when run again, and not counted: {once}" if once else "")
 
 
 # --- what is broken -----------------------------------------------------------------------------------

@@ -373,13 +373,17 @@ def _words(node: object, indent: str) -> Iterator[str]:
 
 def in_words(scenario: Scenario) -> tuple[str, ...]:
     """``scenario`` as a person reads it, a line each."""
-    lines = [f"{scenario.streams} {'TCP' if scenario.tcp else 'Unix'} streams"]
+    kind = "TCP" if scenario.tcp else "Unix"
+    lines = []
     if scenario.echo:
-        lines.append("an echo server")
+        lines.append(f"an echo server, {scenario.streams} {kind} clients")
+    elif scenario.streams:
+        lines.append(f"{scenario.streams} {kind} stream" + "s" * (scenario.streams > 1))
     for node in scenario.program:
         lines += _words(node, "inside:  ")
     for at in scenario.script:
-        when = f"after {at.gap} waits" + (", asleep" if at.asleep else "")
+        later = f"{at.gap} waits later, " if at.gap else ""
+        when = later + ("while the loop sleeps" if at.asleep else "between two steps")
         first, *rest = _words(at.act, "")
         lines += [f"outside: {when}: {first}", *(f"         {line}" for line in rest)]
     return tuple(lines)

@@ -1,0 +1,143 @@
+"""The campaign finds what is known to be wrong by itself, makes it small, and accuses nobody falsely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from loopspec import trace
+from loopspec.clause import select
+from loopspec.conformance import campaign as campaigns
+from loopspec.conformance import scenario as s
+from loopspec.conformance.adapter import World
+from loopspec.conformance.campaign import SURVEY, Campaign, MakeLoop
+from loopspec.conformance.lockstep import Hand, hand
+from loopspec.conformance.loops.asyncio import AsyncioLoop
+from loopspec.conformance.loops.refloop import RefloopLoop
+from loopspec.conformance.result import UsageError
+from loopspec.conformance.scenario import Scenario, scenario_of, token_of
+from loopspec.judge import Verdict
+
+EQUAL_DEADLINES = "TIMER.ORDER.DEADLINE_THEN_ARMING"
+SEED = 1
+
+
+@pytest.fixture
+def other() -> Iterator[Hand]:
+    with hand() as made:
+        yield made
+
+
+def campaign(other: Hand, make: MakeLoop, *selectors: str) -> Campaign:
+    return Campaign("under test", make, select(selectors), other)
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        EQUAL_DEADLINES,
+        "LOOP.WAITER.ONE_PER_DIRECTION",
+        "LOOP.CLOSE.SETTLES_WAITERS",
+        "CORO.CHECKPOINT.ALWAYS_OR_NEVER",
+    ],
+)
+def test_what_is_known_of_asyncio_is_found_out_of_generated_scenarios(other: Hand, id: str) -> None:
+    found = campaign(other, AsyncioLoop, id).hunt(id, 400, SEED, shrink=True)
+    assert found is not None
+    replayed = campaign(other, AsyncioLoop, id)
+    replayed.replay(scenario_of(token_of(found)))
+    assert replayed.result().clauses[id].verdict is Verdict.LOOSE
+    kept = campaign(other, RefloopLoop, id)
+    kept.replay(found)
+    assert kept.result().clauses[id].verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("make", [RefloopLoop, AsyncioLoop])
+def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: MakeLoop) -> None:
+    judged = Campaign("under test", make, select(), other, campaigns._surveyed())
+    judged.look_at_survey()
+    judged.look(1200, SEED, lambda _: None)
+    result = judged.result()
+    bad = {Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.NOT_OBSERVED}
+    assert {entry.clause: entry.verdict for entry in result.clauses.values() if entry.verdict in bad} == {}
+    assert result.scenarios >= 1100
+
+
+class _Lifo(RefloopLoop):
+    """refloop, whose callbacks run in pairs the other way round."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        queue = self.call_soon
+        held: list[object] = []
+
+        def call_soon(callback: object) -> None:
+            held.append(callback)
+            queue(lambda: held.pop()())  # type: ignore[operator]
+
+        self.call_soon = call_soon  # type: ignore[assignment]
+
+
+def test_a_counterexample_is_as_small_as_its_bug(other: Hand) -> None:
+    """Given a loop that reverses its callbacks, then two callbacks, with nothing in them, show it."""
+    judged = campaign(other, _Lifo, "LOOP.CALLBACK.FIFO")
+    judged.look(300, SEED, lambda _: None)
+    judged.make_small(SEED, lambda _: None)
+    found = judged.result().clauses["LOOP.CALLBACK.FIFO"].counterexample
+    assert found is not None
+    assert scenario_of(found.token) == Scenario(0, False, False, (s.Soon(()), s.Soon(())), ())
+    assert isinstance(found.violation.event, trace.Run)
+    assert found.events[found.violation.position] == found.violation.event
+
+
+def test_what_does_not_show_again_is_told_apart_and_makes_no_verdict(other: Hand) -> None:
+    made = 0
+
+    class Once(_Lifo):
+        """The bug shows in the third run only."""
+
+        def __init__(self, world: World) -> None:
+            nonlocal made
+            made += 1
+            if made == 3:
+                super().__init__(world)
+            else:
+                RefloopLoop.__init__(self, world)
+
+    judged = campaign(other, Once, "LOOP.CALLBACK.FIFO")
+    scenario = Scenario(0, False, False, (s.Soon(()), s.Soon(())), ())
+    for _ in range(4):
+        judged._look_at(scenario, "callbacks", 1)
+    result = judged.result()
+    assert result.unrepeated == {"LOOP.CALLBACK.FIFO": 1}
+    assert result.clauses["LOOP.CALLBACK.FIFO"].verdict is Verdict.PASS
+
+
+def test_a_loop_that_cannot_show_an_event_is_not_judged_by_it(other: Hand) -> None:
+    class Mute(RefloopLoop):
+        shows = RefloopLoop.shows - {"TimerFire"}
+
+    judged = campaign(other, Mute, "TIMER", "LOOP.CALLBACK")
+    judged.look(40, SEED, lambda _: None)
+    verdicts = {id: entry.verdict for id, entry in judged.result().clauses.items()}
+    assert verdicts["TIMER.FIRE.NEVER_EARLY"] is Verdict.NOT_OBSERVED
+    assert verdicts["LOOP.CALLBACK.FIFO"] is Verdict.PASS
+
+
+def test_the_same_seed_draws_the_same_campaign(other: Hand) -> None:
+    first, second = (campaign(other, AsyncioLoop, "TIMER") for _ in range(2))
+    for judged in (first, second):
+        judged.look(150, 7, lambda _: None)
+    assert first.result() == second.result()
+
+
+def test_the_survey_replays_by_its_own_token() -> None:
+    results = campaigns.replay(["refloop"], SURVEY, select(["CALL.BLOCKING.SUSPENDS_CALLER"]))
+    assert results["refloop"].clauses["CALL.BLOCKING.SUSPENDS_CALLER"].verdict is Verdict.PASS
+    assert results["refloop"].trouble is None
+
+
+def test_an_unknown_loop_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(UsageError, match=r"no loop is named 'uvlop': installed are asyncio, refloop"):
+        campaigns.replay(["uvlop"], SURVEY, select())
