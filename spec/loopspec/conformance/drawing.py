@@ -93,6 +93,26 @@ class Drawer:
         self.workers = workers
         self._data = 0
         self._serial = 0
+        self._now = 0
+        self._motifs = (
+            self._ghost,
+            self._crowd,
+            self._full,
+            self._exclusive,
+            self._cycle,
+            self._hang_up,
+            self._rearm,
+            self._faults,
+            self._half_close,
+            self._sleep,
+            # What fires once a motif is wanted oftener than what fires at every second call.
+            self._ghost,
+            self._exclusive,
+            self._cycle,
+            self._faults,
+            self._sleep,
+            self._hang_up,
+        )
         self._table: tuple[tuple[int, Callable[[State], list[Call]]], ...] = (
             (8, self._open),
             (12, self._control),
@@ -107,11 +127,12 @@ class Drawer:
             (2, self._flag),
             (3, self._child),
             (4, self._nonsense),
-            (4, self._motif),
+            (24, self._motif),
         )
 
     def next(self, state: State) -> list[Call]:
         """A call, or a few that belong together, for whoever is free to make it."""
+        self._now = state.now
         weights = [weight for weight, _ in self._table]
         calls: list[Call] = []
         while not calls:
@@ -337,8 +358,10 @@ class Drawer:
             return []
         names = set(names_of(state, DRIVER))
         spare = [Number(n) for n in range(state.limits.numbers) if n not in names]
-        motif = self._one((self._ghost, self._crowd, self._full, self._exclusive, self._cycle, self._hang_up))
-        return motif(epolls, spare)
+        calls = self._one(self._motifs)(epolls, spare)
+        # Tidied up, most of the time: numbers are few.
+        opened = [] if self.random.random() < 0.2 else [fd for fd in spare if fd < spare[0] + 3]
+        return [*calls, *(Close(fd) for fd in opened)]
 
     def _add(self, epfd: Number, fd: Number, mask: int) -> EpollControl:
         self._serial += 1
@@ -395,6 +418,7 @@ class Drawer:
             Write(b, self._bytes(1)),
             *(EpollWait(epfd, 8, 0) for epfd in epolls[:2]),
             Read(a, 1),
+            Write(b, self._bytes(1)),
         ]
 
     def _cycle(self, _: list[Number], spare: list[Number]) -> list[Call]:
@@ -431,3 +455,57 @@ class Drawer:
             Write(left, self._bytes(1)),
             Close(left),
         ]
+
+    def _rearm(self, epolls: list[Number], spare: list[Number]) -> list[Call]:
+        """One that has been reported and is silent; MOD makes it speak."""
+        epfd, event = self._one(epolls), spare[0]
+        mask = IN | self._one((EDGE, ONESHOT, EDGE | ONESHOT))
+        self._serial += 1
+        again = EpollControl(epfd, Control.MOD, event, Mask(mask), data=self._serial)
+        return [
+            OpenEvent(1, nonblocking=True),
+            self._add(epfd, event, mask),
+            EpollWait(epfd, 8, 0),
+            EpollWait(epfd, 8, 0),
+            again,
+            EpollWait(epfd, 8, 0),
+            EpollWait(epfd, 8, 0),
+            again,
+        ]
+
+    def _faults(self, epolls: list[Number], spare: list[Number]) -> list[Call]:
+        """One fault each: a regular file, a key twice, a key that is not there, a closed number."""
+        epfd, regular, event, closed = self._one(epolls), *spare[:2], spare[3]
+        return [
+            OpenFile(b"regular", nonblocking=self.random.random() < 0.5),
+            self._add(epfd, regular, IN),
+            OpenEvent(0, nonblocking=True),
+            self._add(epfd, event, IN),
+            self._add(epfd, event, IN | EDGE),
+            EpollControl(epfd, Control.DEL, event),
+            EpollControl(epfd, self._one((Control.DEL, Control.MOD)), event),
+            EpollControl(epfd, self._one(tuple(Control)), closed, IN),
+            EpollControl(closed, self._one(tuple(Control)), event, IN),
+        ]
+
+    def _half_close(self, epolls: list[Number], spare: list[Number]) -> list[Call]:
+        """One direction ends, the other goes on."""
+        epfd, (a, b) = self._one(epolls), spare[:2]
+        return [
+            OpenPair(nonblocking=True),
+            self._add(epfd, a, IN | RDHUP),
+            Write(b, self._bytes(1)),
+            Shutdown(b, How.WR),
+            EpollWait(epfd, 8, 0),
+            Write(a, self._bytes(1)),
+            Read(a, 1),
+            Read(b, 1),
+            Write(a, self._bytes(1)),
+            Read(b, 1),
+            Read(a, 1),
+        ]
+
+    def _sleep(self, _: list[Number], spare: list[Number]) -> list[Call]:
+        """A wait with nothing to report."""
+        wait = EpollWait(spare[0], 1, SHORT, thread=self.workers[0])
+        return [OpenEpoll(), wait, Advance(self._now + SHORT)]

@@ -1,9 +1,9 @@
 """The model beside the live kernel: the same calls, and the kernel is right.
 
 After every call the result that the kernel gave must be one that the model allows; the states that allow it
-go on, the others are forgotten. So are the states that disagree with what the kernel tells of itself: its own list
-of interests, and which threads it has suspended. If no state is left, the model and this kernel disagree;
-the sequence is then made as short as it can be, and told as a Python script that needs nothing but Python.
+go on, the others are forgotten. So are the states that disagree with what the kernel tells of itself: its own
+list of interests, and which threads it has suspended. If no state is left, the model and this kernel
+disagree; the sequence is then made as short as it can be, and told as a script that needs Python alone.
 
 A clause has *fired* when a result was allowed through its rule, and *agreed* each time the kernel did so.
 """
@@ -110,7 +110,7 @@ class _RefusedError(Exception):
 
 
 class _UnaskableError(Exception):
-    """The call would hang the driver, or makes no sense where it stands: shrinking has spoilt the sequence."""
+    """The call would hang the driver, or makes no sense here: shrinking has spoilt the sequence."""
 
 
 class Run:

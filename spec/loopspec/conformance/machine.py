@@ -370,7 +370,7 @@ class Worker:
         os.write(self._commands[1], b".")
 
     def settle(self) -> tuple[Result | None, bool]:
-        """The result, or None if the thread is suspended in its call; and whether it was so at first sight."""
+        """The result, or None if the thread is suspended in its call; and whether at first sight."""
         for look in range(_PATIENCE):
             asleep = self._account.sleep()
             if asleep and self.result is not None and asleep.argument == self._commands[0]:
@@ -654,7 +654,7 @@ class Machine:
     def carry(self) -> None:
         """Let the loopback carry what has been sent, and the answers to it, and the answers to those.
 
-        A packet may be left to another context. It is behind us once a datagram that was sent after it is back.
+        A packet may be left to another context. It is through once a datagram sent after it is back.
         """
         for _ in range(4):
             self._echo.send(b"?")

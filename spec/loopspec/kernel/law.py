@@ -24,7 +24,7 @@ NO_IDS: Ids = frozenset()
 
 
 class NotModelledError(ValueError):
-    """A call of which the model says nothing: one that nobody can make, or whose effect only one kernel knows.
+    """A call of which the model says nothing: nobody can make it, or its effect is one kernel's own.
 
     A suspended thread cannot call, one that does not exist cannot either, time does not run backwards.
     """

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loopspec.clause import Kind
 from loopspec.kernel.calls import Count, Data, Outcome
-from loopspec.kernel.law import law, with_kind
+from loopspec.kernel.law import with_kind
 from loopspec.kernel.state import FileId, FileKind, Regular, State
 
 
-@law("CALL.REGULAR_FILE.CANNOT_POLL", Kind.STEP, source="open(2) O_NONBLOCK; epoll_ctl(2) EPERM")
 def pollable(kind: FileKind) -> bool:
-    """A regular file is never EAGAIN and cannot be registered: its I/O belongs on a worker."""
+    """Whether poll(2) means anything here: epoll_ctl(2) EPERM. O_NONBLOCK changes nothing (open(2))."""
     return not isinstance(kind, Regular)
 
 

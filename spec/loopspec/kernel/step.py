@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import assert_never
 
-from loopspec.clause import Kind
 from loopspec.kernel import epoll, eventfd, fd, pipe, regular, tcp, timerfd, unix
 from loopspec.kernel.calls import (
     DONE,
@@ -51,7 +50,7 @@ from loopspec.kernel.calls import (
     SystemCall,
     Write,
 )
-from loopspec.kernel.law import NotModelledError, law, refusal
+from loopspec.kernel.law import NotModelledError, refusal
 from loopspec.kernel.state import (
     EXCLUSIVE,
     Connection,
@@ -180,14 +179,8 @@ def _must_run(state: State, thread: ThreadId) -> None:
 # --- waiting --------------------------------------------------------------------------------------------
 
 
-@law(
-    "CALL.EAGAIN.INSTEAD_OF_SUSPENSION",
-    Kind.STEP,
-    source="POSIX recv, write, accept, connect",
-)
 def would_wait(state: State, call: Call, file: FileId, why: frozenset[str]) -> Outcome:
-    """A call on a nonblocking descriptor that would suspend its caller fails with EAGAIN and moves no byte;
-    connect fails with EINPROGRESS and goes on."""
+    """Nonblocking: EAGAIN instead of suspension, and no byte is moved. Blocking: the caller is suspended."""
     if state.files[file].nonblocking:
         return refusal(state, Errno.EAGAIN, "CALL.EAGAIN.INSTEAD_OF_SUSPENSION", *why)
     taken = fd.taken_numbers(state, call.thread)
@@ -195,10 +188,8 @@ def would_wait(state: State, call: Call, file: FileId, why: frozenset[str]) -> O
     return _suspend(state, call, Suspended(call, file, reserved=reserved))
 
 
-@law("CALL.BLOCKING.SUSPENDS_CALLER", Kind.DEF, source="recap of blocking and nonblocking")
 def _suspend(state: State, call: Call, suspended: Suspended) -> Outcome:
-    """A call is blocking iff its calling thread is suspended by the kernel at some moment between the call
-    and its return."""
+    """The kernel suspends the thread of ``call``: this, and nothing else, makes a call blocking."""
     thread = replace(state.threads[call.thread], suspended=suspended)
     after = replace(state, threads=state.threads.put(call.thread, thread))
     return Outcome(after, SLEEPS, frozenset(("CALL.BLOCKING.SUSPENDS_CALLER",)))
@@ -486,8 +477,8 @@ def _handshake(state: State, call: Handshake) -> Iterable[Outcome]:
 def must_go_on(state: State, thread: ThreadId) -> bool:
     """Whether the suspended call of ``thread`` cannot stay as it is: time may not pass before it goes on.
 
-    A write may be able to go on and not have to, since how much room is room enough is the world's choice; and
-    next to an EXCLUSIVE registration of its target a thread may be left asleep, since one waker was enough.
+    A write may be able to go on and not have to, since how much room is enough is the world's choice; and
+    next to an EXCLUSIVE registration of its target a thread may be left asleep, since one was enough.
     """
     suspended = state.threads[thread].suspended
     if suspended is None or _has_exclusive(state, suspended.file):
