@@ -168,16 +168,15 @@ class Handle:
         self._reactor = reactor
 
     def cancel(self) -> None:
-        """Never run. Idempotent, and without effect on a callback that has run."""
+        """Never run, and let go of callback and arguments. Idempotent; too late for one that has begun."""
         self._callback = None
         self._args = ()
 
     def run(self) -> None:
-        callback, args = self._callback, self._args
+        callback = self._callback
         if callback is not None:
-            self.cancel()
             try:
-                callback(*args)
+                callback(*self._args)
             except Exception as error:
                 self._reactor.on_error(error)
 
@@ -489,7 +488,7 @@ class Reactor:
         mask = 0
         if slot is not None:
             if not _is_gone(slot):
-                if slot.owner is None:
+                if slot.owner is None:  # a number proves nothing: the kernel is asked again
                     slot.owner, slot.confirmed = owner, False
                 return slot
             mask = slot.mask
@@ -513,7 +512,6 @@ class Reactor:
     def _settle_closed(self, slot: Slot) -> None:
         slot.closed = True
         slot.mask = 0
-        slot.confirmed = False
         self._slots.pop(slot.fd, None)
         holders = tuple(slot.holders())
         slot.reader = slot.writer = None
@@ -548,7 +546,7 @@ class Reactor:
             except FileExistsError:
                 self._poller.modify(fd, mask)
         slot.mask = mask
-        slot.confirmed = slot.owner is not None
+        slot.confirmed = True
 
     def _drop_unconsumed(self) -> None:
         """No interest in what was reported in the turn that ends and is still held by nobody."""

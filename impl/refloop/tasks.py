@@ -274,12 +274,10 @@ class Task(Generic[T_co]):
         self.state = DONE
         self._value = value
         self._error = error
-        home = self.home
-        del home.members[self]
-        joiners = self._joiners
-        if joiners is not None:
-            joiners.wake_all()
-        home.ended(self)
+        del self.home.members[self]
+        self.home.ended(self)
+        if self._joiners is not None:
+            self._joiners.wake_all()
 
     # --- for everybody ------------------------------------------------------------------------------
 

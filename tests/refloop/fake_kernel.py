@@ -1,7 +1,7 @@
 """The real epoll under a clock that the test holds: what a test needs of a kernel, and what was asked of it.
 
-The poller passes every call on to ``select.epoll`` and waits with timeout 0; a wait that would have slept moves
-the clock by what was granted. A wait that nothing would end is an error of the test, not a hang.
+The poller passes every call on to ``select.epoll`` and waits with timeout 0; a wait that would have slept
+moves the clock by what was granted. One that nothing would end is an error of the test, not a hang.
 """
 
 from __future__ import annotations

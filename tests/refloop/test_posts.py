@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 
 import pytest
 
 from refloop import ClosedReactorError, Reactor
 from refloop.kernel import LINUX, EventFd, Waker
+from refloop.reactor import Entry
 from tests.refloop.fake_kernel import FakeKernel, WouldSleepForEverError
 
 
@@ -23,7 +25,7 @@ class CountingWaker:
     def __init__(self) -> None:
         self.waker = EventFd()
         self.signals = 0
-        self.after_drain: Callable[[], None] = nothing
+        self.around_drain: Callable[[], None] = nothing
 
     def fileno(self) -> int:
         return self.waker.fileno()
@@ -33,8 +35,9 @@ class CountingWaker:
         self.waker.signal()
 
     def drain(self) -> None:
+        self.around_drain()
         self.waker.drain()
-        self.after_drain()
+        self.around_drain()
 
     def close(self) -> None:
         self.waker.close()
@@ -85,21 +88,18 @@ def test_many_posts_cost_one_signal_a_turn() -> None:
     reactor.close()
 
 
-def test_a_post_between_the_drain_and_the_next_wait_is_not_lost() -> None:
+def test_a_post_just_before_or_after_the_drain_is_not_lost_nor_the_next() -> None:
     kernel = WakerKernel()
     reactor = Reactor(kernel)
     ran: list[str] = []
-
-    def post_late() -> None:
-        kernel.wakers.after_drain = nothing
-        reactor.call_soon_threadsafe(ran.append, "late")
-
-    kernel.wakers.after_drain = post_late
-    reactor.call_soon_threadsafe(ran.append, "early")
+    kernel.wakers.around_drain = lambda: in_a_thread(
+        lambda: reactor.call_soon_threadsafe(ran.append, "around")
+    )
+    kernel.while_asleep = [lambda: reactor.call_soon_threadsafe(ran.append, "asleep")] * 2
     reactor.turn()
-    reactor.call_soon_threadsafe(ran.append, "later")
+    kernel.wakers.around_drain = nothing
     reactor.turn()
-    assert ran == ["early", "late", "later"]
+    assert ran == ["asleep", "around", "around", "asleep"]
     reactor.close()
 
 
@@ -158,6 +158,29 @@ def test_a_post_that_races_with_the_close_runs_or_is_refused() -> None:
         for thread in threads:
             thread.join()
         assert sorted(ran) == sorted(accepted)
+
+
+@pytest.mark.parametrize("closes", ["before the append", "after the append"])
+def test_of_a_close_within_a_post_one_takes_the_callback(closes: str) -> None:
+    """The close happens where another thread could make it happen: around the append."""
+    reactor = Reactor()
+    ran: list[str] = []
+
+    class Racing(deque[Entry]):
+        def append(self, entry: Entry, /) -> None:
+            if closes.startswith("before"):
+                reactor.close()
+            super().append(entry)
+            reactor.close()
+
+    reactor.ready = Racing()
+    if closes.startswith("before"):
+        with pytest.raises(ClosedReactorError):
+            reactor.call_soon_threadsafe(ran.append, "post")
+        assert (ran, list(reactor.ready)) == ([], [])
+    else:
+        reactor.call_soon_threadsafe(ran.append, "post")
+        assert ran == ["post"]
 
 
 def test_a_reactor_is_not_closed_or_turned_inside_a_handler(reactor: Reactor) -> None:

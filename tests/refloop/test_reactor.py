@@ -295,6 +295,17 @@ def test_a_hang_up_wakes_both_directions_and_discards_nothing(reactor: Reactor, 
     assert ours.recv(100) == b"last words"
 
 
+def test_a_half_close_wakes_a_reader_and_with_it_the_writer(reactor: Reactor, pair: Pair) -> None:
+    ours, theirs = pair
+    fill(ours)
+    seen: list[str] = []
+    reactor.register(ours, READ, lambda events: seen.append("read"))
+    reactor.register(ours, WRITE, lambda events: seen.append("write"))
+    theirs.shutdown(socket.SHUT_WR)
+    reactor.turn()
+    assert seen == ["read", "write"]
+
+
 def test_a_half_close_does_not_disturb_a_writer_who_waits_alone(reactor: Reactor, pair: Pair) -> None:
     ours, theirs = pair
     fill(ours)
@@ -387,6 +398,22 @@ def test_a_ghost_costs_one_wake_up(reactor: Reactor, pair: Pair) -> None:
             reactor.turn()
         assert duplicate.recv(10) == b"x"
     assert fired == []
+
+
+def test_a_ghost_that_gets_its_number_back_is_registered_again(reactor: Reactor, pair: Pair) -> None:
+    ours, theirs = pair
+    number = ours.fileno()
+    duplicate = os.dup(number)
+    registration = reactor.register(number, READ, lambda events: None)
+    os.close(number)
+    registration.disarm()
+    os.dup2(duplicate, number)
+    os.close(duplicate)
+    fired: list[int] = []
+    reactor.register(number, READ, fired.append)
+    theirs.send(b"x")
+    reactor.turn()
+    assert fired == [IN]
 
 
 def test_a_call_from_another_thread_is_refused(reactor: Reactor, pair: Pair) -> None:

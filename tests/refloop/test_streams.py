@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,12 @@ from refloop import (
     BusyResourceError,
     CancelScope,
     ClosedResourceError,
+    Direction,
     Listener,
+    Returned,
     Runtime,
     SocketStream,
+    State,
     TaskGroup,
     checkpoint,
     current_reactor,
@@ -113,6 +117,41 @@ def test_a_send_that_had_its_effect_is_reported_done_though_it_is_cancelled_then
     runtime.run_until_done(runtime.spawn(main))
 
 
+def test_a_blocked_send_whose_rest_went_out_is_reported_done_though_it_is_cancelled_then(
+    runtime: Runtime, pair: Pair
+) -> None:
+    """Writable, and cancelled before its step, in one turn: the rest goes out, so the send is done."""
+    done: list[str] = []
+
+    async def main() -> None:
+        reactor = current_reactor()
+        with SocketStream(pair[0]) as ours:
+            with suppress(BlockingIOError):
+                while True:
+                    pair[0].send(bytes(1 << 16))
+
+            async def send() -> None:
+                await ours.send_all(b"last")
+                done.append("sent")
+
+            task = runtime.spawn(send)
+            await checkpoint()
+            await checkpoint()
+            with suppress(BlockingIOError):
+                while True:
+                    pair[1].recv(1 << 20)
+            pair[0].send(b"x")
+            registration = reactor.register(pair[1], Direction.READ, lambda events: task.cancel())
+            while task.state is State.WAITING:
+                await checkpoint()
+            registration.disarm()
+            await task.join()
+        assert task.outcome == Returned(None)
+        assert done == ["sent"]
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
 def test_sending_and_receiving_are_checkpoints_when_ready(runtime: Runtime, pair: Pair) -> None:
     steps = [0]
 
@@ -171,6 +210,38 @@ def test_close_settles_both_directions_and_refuses_what_comes_after(runtime: Run
                 await operation()
         with pytest.raises(ClosedResourceError):
             ours.send_eof()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_stream_closed_between_wake_and_step_is_not_read(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        stream = SocketStream(pair[0])
+        task = runtime.spawn(stream.receive)
+        await checkpoint()
+        registration = current_reactor().register(pair[1], Direction.READ, lambda events: stream.close())
+        pair[1].send(b"x")
+        pair[0].send(b"x")
+        with pytest.raises(ClosedResourceError):
+            await task.join()
+        registration.disarm()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_stream_whose_socket_was_closed_without_notice_does_not_take_the_next_one_for_it(
+    runtime: Runtime, pair: Pair
+) -> None:
+    async def main() -> None:
+        stream = SocketStream(pair[0])
+        pair[1].send(b"x")
+        assert await stream.receive() == b"x"
+        number = pair[0].fileno()
+        pair[0].close()
+        with SocketStream(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as other:
+            assert other.socket.fileno() == number
+            with pytest.raises(ClosedResourceError):
+                await stream.receive()
 
     runtime.run_until_done(runtime.spawn(main))
 

@@ -80,17 +80,17 @@ def test_a_timer_cancelled_in_the_phase_in_which_it_is_due_does_not_fire(reactor
 
 def test_a_cancelled_timer_lets_go_of_its_arguments_at_once(reactor: Reactor) -> None:
     class Argument:
-        def method(self) -> None:
+        def method(self, _other: object) -> None:
             raise AssertionError("cancelled")
 
-    argument = Argument()
-    gone = weakref.ref(argument)
-    timer = reactor.call_later(SECOND, argument.method)
+    arguments = Argument(), Argument()
+    gone = [weakref.ref(argument) for argument in arguments]
+    timer = reactor.call_later(SECOND, arguments[0].method, arguments[1])
     gc.disable()
     try:
-        del argument
+        del arguments
         timer.cancel()
-        assert gone() is None
+        assert [each() for each in gone] == [None, None]
     finally:
         gc.enable()
 
