@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import NONE, Bits, Map, has, with_bit, without_bit
+from loopspec.frozen import Map
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import (
     Await,
@@ -328,11 +328,11 @@ class OncePerWake(NamedTuple):
     # nothing more happens.
 
     waits: Map[int, _Wait] = Map()
-    settled: Bits = NONE  # events
-    ended: Bits = NONE  # tasks
-    cancelled: Bits = NONE  # tasks that were asked to end
+    settled: Map[int, None] = Map()  # events
+    ended: Map[int, None] = Map()  # tasks
+    cancelled: Map[int, None] = Map()  # tasks that were asked to end
     streams: Map[int, _Stream] = Map()
-    entered: Bits = NONE  # tasks that entered an operation and have not been suspended since
+    entered: Map[int, None] = Map()  # tasks that entered an operation and have not been suspended since
     unsure: Map[int, _Wait] = Map()
 
     def after(self, event: Event) -> Progress:
@@ -349,7 +349,7 @@ class OncePerWake(NamedTuple):
                     return self
                 return self._stream(stream, known._replace(unread=max(0, known.unread - len(data))))
             case Begin(task=task):
-                return self._replace(entered=with_bit(self.entered, task))
+                return self._replace(entered=self.entered.put(task, None))
             case End(task=task, outcome=outcome):
                 return self._returns(task, outcome) if task in self.unsure else self
             case Receive(stream=stream) | Connect(stream=stream):
@@ -361,11 +361,11 @@ class OncePerWake(NamedTuple):
             case Spawn(task=task):
                 return self._replace(waits=self.waits.put(task, _Wait("checkpoint", task)))
             case Settle(reason="event", key=key):
-                return self._replace(settled=with_bit(self.settled, key))
+                return self._replace(settled=self.settled.put(key, None))
             case Settle(reason="join", key=key) | Done(task=key):
-                return self._replace(ended=with_bit(self.ended, key), waits=self.waits.drop(key))
+                return self._replace(ended=self.ended.put(key, None), waits=self.waits.drop(key))
             case CancelRequest(task=task):
-                return self._replace(cancelled=with_bit(self.cancelled, task))
+                return self._replace(cancelled=self.cancelled.put(task, None))
             case Quiescent():
                 return self._ends()
             case _:
@@ -373,14 +373,14 @@ class OncePerWake(NamedTuple):
 
     def _suspended(self, task: int, reason: Reason, key: int) -> OncePerWake:
         stamp = self.streams[key].stamp if reason == "read" and key in self.streams else 0
-        wait = _Wait(reason, key, stamp, has(self.entered, task))
+        wait = _Wait(reason, key, stamp, task in self.entered)
         return OncePerWake(
             self.waits.put(task, wait),
             self.settled,
             self.ended,
             self.cancelled,
             self.streams,
-            without_bit(self.entered, task),
+            self.entered.drop(task),
             self.unsure.drop(task),
         )
 
@@ -418,7 +418,7 @@ class OncePerWake(NamedTuple):
         )
         if wait.reason == "checkpoint":
             return after
-        if self._caused(wait, at) or has(self.cancelled, task):
+        if self._caused(wait, at) or task in self.cancelled:
             return Kept(after)
         if wait.first:
             return after._replace(unsure=self.unsure.put(task, wait))
@@ -436,9 +436,9 @@ class OncePerWake(NamedTuple):
             case "sleep":
                 return at >= wait.key
             case "event":
-                return has(self.settled, wait.key)
+                return wait.key in self.settled
             case "join":
-                return has(self.ended, wait.key)
+                return wait.key in self.ended
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
@@ -533,17 +533,17 @@ class AlwaysOrNever(NamedTuple):
 
     # Each operation is held to what its first successful call did, and is exercised by a second one.
 
-    suspended: Bits = NONE  # tasks that were suspended since they entered their operation
+    suspended: Map[int, None] = Map()  # tasks that were suspended since they entered their operation
     habits: Map[str, bool | None] = Map()  # whether it suspends; None once it has done both
 
     def after(self, event: Event) -> Progress:
         match event:
             case Await(task=task):
-                return AlwaysOrNever(with_bit(self.suspended, task), self.habits)
+                return AlwaysOrNever(self.suspended.put(task, None), self.habits)
             case Begin(task=task):
-                return AlwaysOrNever(without_bit(self.suspended, task), self.habits)
+                return AlwaysOrNever(self.suspended.drop(task), self.habits)
             case End(task=task, operation=operation, outcome="value"):
-                return self._succeeds(operation, suspended=has(self.suspended, task))
+                return self._succeeds(operation, suspended=task in self.suspended)
             case _:
                 return self
 

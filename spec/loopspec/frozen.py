@@ -1,4 +1,4 @@
-"""Frozen collections for the state of a rule: values, of which an operation gives another.
+"""The frozen mapping that rules keep their state in: a value, of which an operation gives another.
 
 A rule's state has to be a value, so that a search can keep it beside its successors. But nearly always, in
 reading a trace, nobody looks at the old state again, and a rule that follows hundreds of timers
@@ -6,17 +6,14 @@ must not copy hundreds of entries at each event. A :class:`Map` therefore is H. 
 ("Shallow binding makes functional arrays fast", 1991): the newest version owns a dict, which an operation
 hands on, changed in one place, and the version that gave it away keeps the difference and knows
 to whom. Whoever reads an old version gets it back, at the cost of the steps between. So a fold pays what a
-mutable dict costs, and a search is still right.
-
-Sets whose members are never forgotten, the events ever set, say, are :data:`Bits`: names in a trace are
-small integers given in order of appearance, so one integer holds such a set, with a bit for each.
+mutable dict costs, and a search is still right. A set is a map to None.
 """
 
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, ValuesView
 from enum import Enum
-from typing import Generic, NewType, TypeVar, overload
+from typing import Generic, TypeVar, overload
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -107,7 +104,8 @@ class Map(Generic[K, V]):
         if not entries:
             # The empty map is everybody's first state: it keeps its dict, so that no two share a history.
             return Map({key: value})
-        other: Map[K, V] = Map(entries)
+        other: Map[K, V] = Map.__new__(Map)
+        other._owned = entries
         self._key = key
         self._value = entries.get(key, _Absent.ABSENT)
         self._next = other
@@ -120,7 +118,8 @@ class Map(Generic[K, V]):
         entries = self._owned if self._owned is not None else self._entries()
         if key not in entries:
             return self
-        other: Map[K, V] = Map(entries)
+        other: Map[K, V] = Map.__new__(Map)
+        other._owned = entries
         self._key = key
         self._value = entries.pop(key)
         self._next = other
@@ -141,24 +140,3 @@ class Map(Generic[K, V]):
             if key not in other:
                 other = other.put(key, value)
         return other
-
-
-Bits = NewType("Bits", int)
-"""A set of small integers, one bit each: what is never forgotten."""
-
-NONE = Bits(0)
-
-
-def has(bits: Bits, member: int) -> bool:
-    """Whether ``member`` is in the set."""
-    return bool(bits >> member & 1)
-
-
-def with_bit(bits: Bits, member: int) -> Bits:
-    """The set and ``member``."""
-    return Bits(bits | 1 << member)
-
-
-def without_bit(bits: Bits, member: int) -> Bits:
-    """The set but for ``member``."""
-    return Bits(bits & ~(1 << member))

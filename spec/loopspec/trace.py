@@ -544,7 +544,7 @@ def decode(line: str) -> Event:
     """The event that ``line`` tells; :class:`TraceError` says what is wrong with a line that tells none."""
     try:
         members = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TraceError(f"no JSON: {error}") from None
     if not isinstance(members, dict):
         raise TraceError("no JSON object")
@@ -570,11 +570,14 @@ def write(stream: IO[str], header: Header, events: Iterable[Event]) -> None:
         stream.write(encode(event) + "\n")
 
 
+_SHOWN = tuple(EVENTS)
+
+
 def read_header(line: str) -> Header:
     """The header of a trace file; :class:`TraceError` for one that is missing or of another version."""
     try:
         members = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         members = None
     if not isinstance(members, dict) or "loopspec-trace" not in members:
         raise TraceError("line 1: no loopspec trace header")
@@ -584,7 +587,7 @@ def read_header(line: str) -> Header:
             "record the trace again, or judge it with the version that wrote it"
         )
     loop, shows = members.get("loop"), members.get("shows")
-    if not isinstance(loop, str) or not isinstance(shows, list) or not set(shows) <= EVENTS.keys():
+    if not isinstance(loop, str) or not isinstance(shows, list) or not all(name in _SHOWN for name in shows):
         raise TraceError("line 1: the header wants `loop`, a name, and `shows`, a list of event names")
     return Header(loop, frozenset(shows))
 

@@ -1,7 +1,7 @@
 """A busy run, told without a loop: what the judge's speed is measured on.
 
-Hundreds of streams, tasks and timers live at once; a turn is some thirty events of every kind, and keeps every
-clause. Run as a program it prints how many events a second are judged, with every rule on.
+Hundreds of streams, tasks and timers live at once; a turn is some sixty events of many kinds, and keeps
+every clause. Run as a program it prints how many events a second are judged, with every rule on.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from loopspec.trace import (
     Await,
     Begin,
     Connect,
-    Dispatch,
     Disarm,
+    Dispatch,
     End,
     Enqueue,
     Event,
@@ -127,7 +127,7 @@ class Busy:
             yield HandlerEnd(self.turn, None)
         yield self._timer(1)
         yield self._timer(3_600_000)
-        deadline, cancelled = self.timers.pop(self.random.randrange(len(self.timers)))
+        _, cancelled = self.timers.pop(self.random.randrange(len(self.timers)))
         yield TimerCancel(self.turn, cancelled, retained=False)
 
     def _steps(self, tasks: list[int]) -> Iterator[Event]:

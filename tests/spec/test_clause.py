@@ -1,0 +1,97 @@
+"""The register: ids, digests, selection, and what cannot be entered."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from loopspec.clause import AREAS, Clause, ClauseError, Kind, Level, Profile, clause, register, select
+
+
+def rule() -> None:
+    """A sentence,
+    in two lines."""
+
+
+EARLY = "TIMER.FIRE.NEVER_EARLY"
+
+
+def test_a_digest_is_of_id_level_kind_profile_and_sentence() -> None:
+    text = (
+        f"{EARLY}\nMUST\ninv\nloop\n"
+        "A timer fires at the first timer phase at or after its deadline, never before it, at most once."
+    )
+    entry = register()[EARLY]
+    assert entry.digest == hashlib.sha256(text.encode()).hexdigest()[:8] == "cbf5f962"
+    assert entry.citation == f"{EARLY}@cbf5f962"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "TIMER.FIRE.EARLY"},
+        {"level": Level.SHOULD},
+        {"kind": Kind.BOUND},
+        {"profile": Profile.ASYNC},
+        {"sentence": "Another."},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_digest_changes_with_what_it_is_of(change: dict[str, object]) -> None:
+    entry = register()[EARLY]
+    assert replace(entry, **change).digest != entry.digest  # type: ignore[arg-type]
+    assert replace(entry, source="elsewhere").digest == entry.digest
+
+
+def test_the_sentence_is_the_docstring_in_one_line() -> None:
+    assert register()["LOOP.HANDLER.ERROR_CONTAINED"].sentence == (
+        "An exception in a handler is reported once; the rest of its batch runs, "
+        "and the loop's tables are as before."
+    )
+
+
+def test_the_register_is_in_the_order_of_areas_and_every_area_has_clauses() -> None:
+    areas = [entry.area for entry in register().values()]
+    assert list(dict.fromkeys(areas)) == [area.upper() for area in AREAS]
+
+
+def test_selection_is_by_id_or_by_whole_words_in_front() -> None:
+    def ids(*selectors: str) -> list[str]:
+        return [entry.id for entry in select(selectors)]
+
+    assert ids() == list(register())
+    assert ids(EARLY) == [EARLY]
+    assert ids("TIMER.FIRE") == [EARLY, "TIMER.FIRE.NOT_AFTER_CANCEL"]
+    assert ids("WAKE", "TIMER.FIRE") == [
+        EARLY,
+        "TIMER.FIRE.NOT_AFTER_CANCEL",
+        "WAKE.POST.NOT_LOST",
+        "WAKE.POST.NEVER_SUSPENDS",
+    ]
+
+
+@pytest.mark.parametrize("selector", ["TIM", "timer", "TIMER.", "NOBODY", ""])
+def test_a_selector_that_names_no_clause_is_refused(selector: str) -> None:
+    with pytest.raises(ClauseError, match="no clause is named"):
+        select([selector])
+
+
+@pytest.mark.parametrize("id", ["", "TIMER", "TIMER.FIRE", "timer.fire.early", "A.B.C.D", "A.B.C1", "A._B.C"])
+def test_what_is_not_three_words_is_no_id(id: str) -> None:
+    with pytest.raises(ClauseError, match="is no clause id"):
+        clause(id, Level.MUST, Kind.INV, Profile.LOOP, source="")
+
+
+def test_a_rule_without_a_sentence_is_refused() -> None:
+    with pytest.raises(ClauseError, match=r"clause NO\.SUCH\.CLAUSE has no sentence"):
+        clause("NO.SUCH.CLAUSE", Level.MUST, Kind.INV, Profile.LOOP, source="")(lambda: None)
+    assert "NO.SUCH.CLAUSE" not in register()
+
+
+def test_an_id_is_taken_once() -> None:
+    before: Clause = register()[EARLY]
+    with pytest.raises(ClauseError, match="is registered twice"):
+        clause(EARLY, Level.MUST, Kind.INV, Profile.LOOP, source="")(rule)
+    assert register()[EARLY] is before

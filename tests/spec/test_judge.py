@@ -1,0 +1,153 @@
+"""The judge: what it makes of rules, slices and verdicts, shown with rules made for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopspec.clause import Clause, Kind, Level, Profile, Slice, register
+from loopspec.judge import Broken, Judge, Kept, Progress, Verdict, Violation
+from loopspec.trace import EVENTS, Enqueue, Event, Post, Quiescent, Run, WaitBegin, WaitReturn
+from tests.spec.busy import Busy
+
+EVERYTHING = frozenset(EVENTS)
+
+
+class Counting(NamedTuple):
+    """Refuses every third event of its slice."""
+
+    seen: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match self.seen:
+            case 0:
+                return Counting(1)
+            case 1:
+                return Kept(Counting(2))
+            case _:
+                return Broken("two events", "a third", None)
+
+
+def rule(
+    watches: dict[type, Slice], also: dict[type, Slice] | None = None, *, level: Level = Level.MUST
+) -> Clause:
+    return Clause("A.B.C", level, Kind.INV, Profile.LOOP, "A sentence.", "", Counting, watches, also or {})
+
+
+def judged(clause: Clause, *trace: Event, shows: frozenset[str] = EVERYTHING) -> Judge:
+    judge = Judge([clause], shows)
+    for event in trace:
+        judge.after(event)
+    return judge
+
+
+def positions(judge: Judge) -> list[int]:
+    return [violation.position for violation in judge.violations]
+
+
+def test_a_violation_tells_clause_position_event_and_both_texts() -> None:
+    trace = Run(1, 0), Run(1, 1), Run(1, 2)
+    assert judged(rule({Run: None}), *trace).violations == [
+        Violation("A.B.C", 2, trace[2], "two events", "a third")
+    ]
+
+
+def test_after_a_violation_the_judge_goes_on_from_the_state_that_the_rule_gave() -> None:
+    assert positions(judged(rule({Run: None}), *[Run(1, 0)] * 7)) == [2, 5]
+
+
+def test_each_slice_has_a_state_of_its_own() -> None:
+    trace = Run(1, 0), Run(1, 1), Run(1, 0), Run(1, 1), Run(1, 0)
+    assert positions(judged(rule({Run: "callback"}), *trace)) == [4]
+
+
+def test_an_event_for_every_slice_reaches_those_that_are_open_and_opens_none() -> None:
+    clause = rule({Run: "callback", Quiescent: "*"})
+    assert positions(judged(clause, Run(1, 0), Run(1, 1), Quiescent(1), Quiescent(1))) == [3, 3]
+    assert positions(judged(clause, Quiescent(1), Quiescent(1), Quiescent(1))) == []
+
+
+def test_a_function_of_the_event_gives_its_slices() -> None:
+    clause = rule({WaitReturn: lambda event: [fd for fd, _ in event.batch]})
+    trace = (
+        WaitReturn(1, 0, ((3, 1), (4, 1)), 8),
+        WaitReturn(2, 0, ((4, 1),), 8),
+        WaitReturn(3, 0, ((4, 1),), 8),
+    )
+    assert positions(judged(clause, *trace)) == [2]
+
+
+def test_a_clause_that_reads_no_trace_has_no_finding() -> None:
+    assert judged(rule({}), Run(1, 0)).findings == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "level", "shows", "verdict"),
+    [
+        (2, Level.MUST, EVERYTHING, Verdict.PASS),
+        (3, Level.MUST, EVERYTHING, Verdict.FAIL),
+        (3, Level.SHOULD, EVERYTHING, Verdict.LOOSE),
+        (1, Level.MUST, EVERYTHING, Verdict.NOT_EXERCISED),
+        (3, Level.MUST, EVERYTHING - {"Run"}, Verdict.NOT_OBSERVED),
+    ],
+)
+def test_the_five_verdicts(count: int, level: Level, shows: frozenset[str], verdict: Verdict) -> None:
+    judge = judged(rule({Run: None}, level=level), *[Run(1, 0)] * count, shows=shows)
+    assert judge.findings["A.B.C"].verdict is verdict
+
+
+def test_an_event_that_a_rule_reads_only_where_it_is_shown_is_not_needed() -> None:
+    clause = rule({Run: None}, {Post: None})
+    judge = judged(clause, Run(1, 0), Post(1, 1, "a"), shows=EVERYTHING - {"Post"})
+    assert judge.findings["A.B.C"].verdict is Verdict.PASS
+
+
+def test_a_restart_forgets_the_run_and_keeps_the_findings() -> None:
+    judge = judged(rule({Run: None}), Run(1, 0), Run(1, 0), Run(1, 0))
+    judge.restart()
+    judge.after(Run(1, 0))
+    finding = judge.findings["A.B.C"]
+    assert (judge.violations, judge.position, finding.exercised, finding.broken) == ([], 1, 2, 1)
+    assert finding.first == Violation("A.B.C", 2, Run(1, 0), "two events", "a third")
+
+
+# --- all the rules at once ------------------------------------------------------------------------------
+
+
+def test_every_rule_starts_from_nothing_and_watches_only_events() -> None:
+    for clause in register().values():
+        if clause.watches:
+            assert clause.rule() == clause.rule()
+            assert {*clause.watches, *clause.also} <= {*EVENTS.values()}
+            assert not clause.watches.keys() & clause.also.keys()
+
+
+def test_a_busy_run_keeps_every_clause() -> None:
+    judge = Judge(register().values(), EVERYTHING)
+    for event in Busy(40, 1).events(6000):
+        judge.after(event)
+    assert judge.violations == []
+
+
+@given(st.lists(st.one_of(*map(st.from_type, EVENTS.values())), max_size=40))
+def test_no_sequence_of_events_is_too_strange_to_judge(trace: list[Event]) -> None:
+    judge = Judge(register().values(), EVERYTHING)
+    for event in trace:
+        judge.after(event)
+    again = Judge(register().values(), EVERYTHING)
+    for event in trace:
+        again.after(event)
+    assert judge.violations == again.violations
+
+
+def test_what_a_rule_remembers_does_not_grow_with_the_trace() -> None:
+    """Given the same few live things, a trace ten times as long leaves no more open slices of the whole."""
+    judge = Judge([register()["LOOP.CALLBACK.FIFO"]], EVERYTHING)
+    for callback in range(2000):
+        judge.after(Enqueue(callback, callback))
+        judge.after(WaitBegin(callback, 0))
+        judge.after(Run(callback + 1, callback))
+    assert judge.findings["LOOP.CALLBACK.FIFO"].verdict is Verdict.NOT_EXERCISED
