@@ -151,3 +151,21 @@ def open_descriptors() -> set[str]:
 def suspensions() -> int:
     status = Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
+def test_a_post_that_is_suspended_for_ever_is_broken_off_and_told_of_the_poster(other: Hand) -> None:
+    ours, theirs = socket.socketpair()
+
+    class Blocked(RefloopLoop):
+        def __init__(self, world: World) -> None:
+            super().__init__(world)
+
+            def post(_: Callable[[], None]) -> object:
+                return ours.recv(1)
+
+            self.post = post  # type: ignore[assignment]
+
+    with ours, theirs:
+        events = run(other, Blocked, Scenario(0, False, False, (), (At(0, False, s.Post(1, ())),)))
+        assert events[-1] == trace.Suspend("hand")
+        assert run(other, RefloopLoop, SOON)[-1] == trace.Quiescent(3)

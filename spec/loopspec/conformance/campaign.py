@@ -101,7 +101,7 @@ class Campaign:
         self._survey = survey
         self._surveyor = Judge([entry for entry in clauses if _is_surveyed(entry)], calls.SHOWS)
         self._broken: Counter[str] = Counter()
-        self._first: dict[str, tuple[str, int]] = {}
+        self._first: dict[str, tuple[str, int, Scenario]] = {}
         self._smallest: dict[str, Counterexample] = {}
 
     def run_scenario(self, scenario: Scenario) -> list[Event]:
@@ -160,7 +160,7 @@ class Campaign:
                 self.unrepeated[id] += 1
                 continue
             self._broken[id] += 1
-            self._first.setdefault(id, (family, share))
+            self._first.setdefault(id, (family, share, scenario))
 
     def _judged(self, judge: Judge, scenario: Scenario) -> set[str]:
         """The clauses that a run of ``scenario`` breaks."""
@@ -174,11 +174,15 @@ class Campaign:
 
     def make_small(self, seed: int, on_progress: Callable[[str], None]) -> None:
         """The second pass."""
-        for id, (family, examples) in self._first.items():
+        for id, (family, examples, scenario) in self._first.items():
             on_progress(id)
-            self._smallest[id] = self._shrunk(id, family, examples, seed)
+            smallest = self._shrunk(id, family, examples, seed) or scenario
+            if self._shows_again(smallest, id):
+                self._smallest[id] = self.counterexample(smallest, id)
+            else:
+                self.unrepeated[id] += self._broken.pop(id)
 
-    def _shrunk(self, id: str, family: str, examples: int, seed: int) -> Counterexample:
+    def _shrunk(self, id: str, family: str, examples: int, seed: int) -> Scenario | None:
         judge = Judge([self._clauses[id]], self._make.shows)
         found: list[Scenario] = []
 
@@ -189,7 +193,7 @@ class Campaign:
 
         with suppress(_UnkeptError, Flaky):
             _drive(FAMILIES[family], one, examples, _seed(seed, family), shrink=True)
-        return self.counterexample(found[-1], id)
+        return found[-1] if found else None
 
     def counterexample(self, scenario: Scenario, id: str) -> Counterexample:
         """``scenario``, which breaks clause ``id``, as it is shown."""

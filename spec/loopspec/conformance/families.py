@@ -49,6 +49,7 @@ _post = st.builds(s.Post, st.just(1), _body(_take, _cancel_timer, _unwatch, _set
 _flood = st.builds(s.Post, st.just(300), st.just(()))
 _send = st.builds(s.Send, _index, _size)
 _half_close = st.builds(s.HalfClose, _index)
+_finish = st.builds(s.Finish, _index, _size)
 _stop_reading = st.builds(s.StopReading, _index)
 _leave = st.builds(s.Leave, _index)
 _reset = st.builds(s.Reset, _index)
@@ -146,7 +147,7 @@ _streamer = st.builds(
 
 _streams = _scenario(
     _body(_reader, _streamer, _streamer, _cancel_task, _drain, least=1, most=4),
-    _script(_send, _send, _half_close, _leave, _reset, _stop_reading, _elapse, least=1, most=7),
+    _script(_send, _send, _finish, _half_close, _leave, _reset, _stop_reading, _elapse, least=1, most=7),
     streams=st.integers(1, 2),
     tcp=st.booleans(),
 )
@@ -165,7 +166,9 @@ _connect = st.just(s.Connect())
 
 _echo = _scenario(
     st.just(()),
-    _script(_send, _send, _send, _half_close, _half_close, _connect, _stop_reading, _leave, least=2, most=8),
+    _script(
+        _send, _send, _send, _finish, _finish, _half_close, _connect, _stop_reading, _leave, least=2, most=8
+    ),
     streams=st.integers(2, 3),
     echo=True,
 )

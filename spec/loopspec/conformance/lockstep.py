@@ -33,6 +33,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -61,7 +62,11 @@ _SIOCOUTQ = 0x5411
 
 
 class Stuck(KeyboardInterrupt):
-    """The loop's thread was suspended, or ran, without end. No loop keeps a KeyboardInterrupt."""
+    """``thread`` is suspended without end, or, None, the loop's runs without end. No loop keeps a
+    KeyboardInterrupt."""
+
+    def __init__(self, thread: str | None) -> None:
+        self.thread = thread
 
 
 class BoomError(Exception):
@@ -78,14 +83,32 @@ class Hand:
     name = "hand"
 
     def __init__(self) -> None:
-        self._go = threading.Semaphore(0)
-        self._done = threading.Semaphore(0)
         self._job: Callable[[], None] | None = None
         self._error: BaseException | None = None
         self._sleeper = os.open(f"/proc/self/task/{threading.get_native_id()}/wchan", os.O_RDONLY)
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._work, name="loopspec hand", daemon=True)
+        self._busy = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._go = threading.Semaphore(0)
+        self._done = threading.Semaphore(0)
+        self._thread = threading.Thread(
+            target=self._work, args=(self._go, self._done), name="loopspec hand", daemon=True
+        )
         self._thread.start()
+
+    def sleep(self) -> int | None:
+        """Which of its sleeps, as the kernel counts, the hand is in while it has something to do; or None."""
+        status = Path(f"/proc/self/task/{self._thread.native_id}/status").read_text()
+        if not self._busy or "\nState:\tS" not in status:
+            return None
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+    def abandon(self) -> None:
+        """Leave the thread in what it cannot get out of, and go on with another."""
+        self._busy = False
+        self._begin()
 
     def close(self) -> None:
         """End the thread and give back what it held."""
@@ -95,25 +118,30 @@ class Hand:
         os.close(self._sleeper)
         os.close(self._kick)
 
-    def _work(self) -> None:
+    def _work(self, go: threading.Semaphore, done: threading.Semaphore) -> None:
         while True:
-            self._go.acquire()
+            go.acquire()
             if self._job is None:
                 return
             try:
                 self._job()
             except BaseException as error:
                 self._error = error
-            self._done.release()
+            done.release()
 
     def do(self, job: Callable[[], None]) -> None:
         """Have ``job`` done by the other thread, and wait for it."""
-        self._job = job
-        self._go.release()
-        self._done.acquire()
-        self._raise()
+        self._order(job)
+        self._await()
 
-    def _raise(self) -> None:
+    def _order(self, job: Callable[[], None]) -> None:
+        self._job = job
+        self._busy = True
+        self._go.release()
+
+    def _await(self) -> None:
+        self._done.acquire()
+        self._busy = False
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -134,12 +162,10 @@ class Hand:
         with select.epoll() as bed:
             bed.register(epoll, select.EPOLLIN)
             bed.register(self._kick, select.EPOLLIN)
-            self._job = act
-            self._go.release()
+            self._order(act)
             bed.poll()
-        self._done.acquire()
+        self._await()
         os.eventfd_read(self._kick)
-        self._raise()
         return woken[0]
 
     def _asleep(self) -> bool:
@@ -296,6 +322,7 @@ class Lockstep:
         self._now = START
         self._passed = 0
         self._heard = 0
+        self._waiting = True
         self._ended = False
         self._switches = 0
         self._calls = 0
@@ -329,8 +356,9 @@ class Lockstep:
                 for _ in range(self._scenario.streams):
                     self._connect() if self._scenario.echo else self._open_stream()
                 self._loop.run(self._main)
-            except Stuck:
-                self.tell(trace.Suspend("loop"))
+            except Stuck as stuck:
+                if stuck.thread is not None:
+                    self.tell(trace.Suspend(stuck.thread))
             finally:
                 self._end()
 
@@ -354,13 +382,24 @@ class Lockstep:
 
     @contextmanager
     def _alarm(self) -> Iterator[None]:
-        seen = -1
+        """Look once in a while whether somebody is stuck. How long a run takes says nothing: a machine may be
+        busy. What counts is who is suspended where nothing will come, and whose processor time is used up."""
+        heard, used = -1, 0.0
+        sleep: int | None = None
 
         def look(_signal: int, _frame: FrameType | None) -> None:
-            nonlocal seen
-            if seen == self._heard and not self._ended:
-                raise Stuck
-            seen = self._heard
+            nonlocal heard, used, sleep
+            before, sleep = sleep, self._hand.sleep()
+            if heard != self._heard or self._ended:
+                heard, used = self._heard, time.thread_time()
+            elif self._waiting:
+                if sleep is not None and sleep == before:
+                    self._hand.abandon()
+                    raise Stuck(Hand.name)
+            elif _switches() != self._switches:
+                raise Stuck("loop")
+            elif time.thread_time() - used > _ALARM:
+                raise Stuck(None)
 
         before = signal.signal(signal.SIGALRM, look)
         signal.setitimer(signal.ITIMER_REAL, _ALARM, _ALARM)
@@ -390,6 +429,7 @@ class Lockstep:
         timeout = _granted(seconds)
         self._passed += 1
         self._heard += 1
+        self._waiting = True
         self._let_in()
         self._clients_read()
         self.tell(trace.WaitBegin(self.turn, timeout))
@@ -399,6 +439,7 @@ class Lockstep:
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
         if self.turn >= MAX_TURNS:
             self._finish()
+        self._waiting = False
         self._switches = _switches()
         return batch
 
@@ -479,7 +520,12 @@ class Lockstep:
 
     def _client_acts(
         self,
-        act: script.Send | script.StopReading | script.HalfClose | script.Leave | script.Reset,
+        act: script.Send
+        | script.StopReading
+        | script.HalfClose
+        | script.Finish
+        | script.Leave
+        | script.Reset,
         stream: _Stream,
         client: socket.socket,
     ) -> None:
@@ -490,10 +536,10 @@ class Lockstep:
                 stream.reads = False
                 self.tell(trace.StopReading(stream.number))
             case script.HalfClose():
-                with _gone():
-                    client.shutdown(socket.SHUT_WR)
-                    _delivered(client)
-                    self.tell(trace.HalfClose(stream.number))
+                self._client_half_closes(stream, client)
+            case script.Finish(size=size):
+                self._client_sends(stream, client, size)
+                self._client_half_closes(stream, client)
             case script.Leave():
                 self._client_leaves(stream, client, trace.Leave(stream.number))
             case script.Reset():
@@ -510,6 +556,12 @@ class Lockstep:
             stream.sent += sent
             self.tell(trace.Send(stream.number, data[:sent]))
             _delivered(client)
+
+    def _client_half_closes(self, stream: _Stream, client: socket.socket) -> None:
+        with _gone():
+            client.shutdown(socket.SHUT_WR)
+            _delivered(client)
+            self.tell(trace.HalfClose(stream.number))
 
     def _client_leaves(self, stream: _Stream, client: socket.socket, how: Event) -> None:
         self._client_reads(stream, client)

@@ -253,6 +253,14 @@ class HalfClose:
 
 
 @dataclass(frozen=True, slots=True)
+class Finish:
+    """A client sends ``size`` bytes, and that is all it will send: it shuts its sending side down."""
+
+    client: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """A client closes its socket."""
 
@@ -279,7 +287,7 @@ class Elapse:
     """Nobody acts until the loop's wait times out."""
 
 
-Act: TypeAlias = Connect | Send | StopReading | HalfClose | Leave | Reset | Post | Elapse
+Act: TypeAlias = Connect | Send | StopReading | HalfClose | Finish | Leave | Reset | Post | Elapse
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +318,7 @@ _NODES: Mapping[str, type] = {
     for cls in (
         *(Soon, Later, CancelTimer, Hoard, Watch, WatchFile, Unwatch, Close, Reopen, Take, Give, Fail, Work),
         *(Spawn, CancelTask, SetEvent, Checkpoint, Sleep, Receive, SendAll, WaitEvent, Join, Operate),
-        *(Connect, Send, StopReading, HalfClose, Leave, Reset, Post, Elapse, At, Scenario),
+        *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Elapse, At, Scenario),
     )
 }
 _TOKEN_VERSION = "1"
