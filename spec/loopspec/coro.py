@@ -29,7 +29,6 @@ from loopspec.trace import (
     Quiescent,
     Read,
     Reason,
-    Receive,
     Reset,
     Send,
     Settle,
@@ -305,7 +304,6 @@ _UNKNOWN = _Stream()
         CancelRequest: None,
         Connect: None,
         Send: None,
-        Receive: None,
         Read: None,
         HalfClose: None,
         Leave: None,
@@ -347,12 +345,12 @@ class OncePerWake(NamedTuple):
                 known = self.streams.get(stream)
                 if known is None:
                     return self
-                return self._stream(stream, known._replace(unread=max(0, known.unread - len(data))))
+                return self._stream(stream, _Stream(known.unread - len(data), known.ended, known.stamp))
             case Begin(task=task):
                 return self._replace(entered=self.entered.put(task, None))
             case End(task=task, outcome=outcome):
                 return self._returns(task, outcome) if task in self.unsure else self
-            case Receive(stream=stream) | Connect(stream=stream):
+            case Connect(stream=stream):
                 return self._stirred(stream)
             case (
                 HalfClose(stream=stream) | Leave(stream=stream) | Reset(stream=stream) | Close(stream=stream)

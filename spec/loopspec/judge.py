@@ -172,7 +172,7 @@ class Judge:
         for slices, states, key_of in self._one[cls]:
             key = None if key_of is None else key_of(event)
             before = states.get(key)
-            progress = (slices.start() if before is None else before).after(event)
+            progress = before.after(event) if before is not None else slices.start().after(event)
             # The inner loop: what most rules make of most events is the same state, or another.
             if progress is before:
                 continue

@@ -169,6 +169,8 @@ class IdleMeansIdle(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Send() | Receive():
+                return self._caused()
             case Dispatch() | TimerFire() | Run() | Step():
                 if self.busy:
                     return self
@@ -178,8 +180,11 @@ class IdleMeansIdle(NamedTuple):
             case WaitBegin(turn=turn, timeout=timeout):
                 return self._turn_ends(turn, poll=timeout == 0)
             case _:
-                causes, recent = self.causes + 1, self.recent + 1
-                return IdleMeansIdle(causes, recent, self.sleeps, self.polls, self.poll, self.busy)
+                return self._caused()
+
+    def _caused(self) -> IdleMeansIdle:
+        causes, recent = self.causes + 1, self.recent + 1
+        return IdleMeansIdle(causes, recent, self.sleeps, self.polls, self.poll, self.busy)
 
     def _turn_ends(self, turn: int, *, poll: bool) -> Progress:
         if self.busy:
@@ -379,6 +384,8 @@ class ErrorContained(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Send(stream=stream) | Read(stream=stream):
+                return self._stirred(stream, unread=isinstance(event, Send)) if self.suspects else self
             case HandlerEnd(error=None):
                 return self
             case Dispatch():
@@ -402,14 +409,16 @@ class ErrorContained(NamedTuple):
             case Close(fd=fd):
                 gone = tuple(entry.registration for entry in self.table.get(fd, ()))
                 return self._gone(self.table.drop(fd), gone)
-            case Send(stream=stream) | Read(stream=stream) if stream in self.suspects:
-                registration, _ = self.suspects[stream]
-                unread = isinstance(event, Send)
-                return self._replace(suspects=self.suspects.put(stream, (registration, unread)))
             case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting:
                 return self._sleeps()
             case _:
                 return self
+
+    def _stirred(self, stream: int, *, unread: bool) -> ErrorContained:
+        if stream not in self.suspects:
+            return self
+        registration, _ = self.suspects[stream]
+        return self._replace(suspects=self.suspects.put(stream, (registration, unread)))
 
     def _in_turn(
         self, batch: tuple[tuple[int, int], ...], dispatched: tuple[int, ...], running: Armed | None
@@ -457,6 +466,8 @@ class ErrorContained(NamedTuple):
 
     def _gone(self, table: Table, registrations: tuple[int, ...]) -> Progress:
         suspects = self.suspects
+        if not suspects and not self.owed:
+            return self._replace(table=table)
         gone = [stream for stream, (registration, _) in suspects.items() if registration in registrations]
         suspects = suspects.drop_all(gone)
         owed = tuple(owed for owed in self.owed if owed not in registrations)

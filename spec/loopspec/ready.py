@@ -11,7 +11,7 @@ Everything here is a value: an operation gives another.
 from __future__ import annotations
 
 import select
-from bisect import insort
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -66,17 +66,17 @@ Table: TypeAlias = Map[int, tuple[Armed, ...]]
 
 def armed(table: Table, event: Arm) -> Table:
     """The table with one more; what it replaces, if the loop let it, is gone."""
-    others = tuple(entry for entry in table.get(event.fd, ()) if entry.direction != event.direction)
     entry = Armed(event.registration, event.stream, event.direction, event.turn)
+    others = [other for other in table.get(event.fd, ()) if other.direction != event.direction]
     return table.put(event.fd, (*others, entry))
 
 
 def disarmed(table: Table, event: Disarm) -> Table:
     """The table without that registration."""
-    entries = table.get(event.fd, ())
-    left = tuple(entry for entry in entries if entry.registration != event.registration)
-    if len(left) == len(entries):
+    entries = table.get(event.fd)
+    if entries is None:
         return table
+    left = tuple([entry for entry in entries if entry.registration != event.registration])
     return table.put(event.fd, left) if left else table.drop(event.fd)
 
 
@@ -112,21 +112,23 @@ class Agenda(NamedTuple):
 
     def put(self, due: Due) -> Agenda:
         """The agenda and ``due``."""
-        entries = self.entries
-        if entries and due < entries[-1]:
-            ordered = list(entries)
-            insort(ordered, due)
-            return Agenda(tuple(ordered), self.members.put(due.timer, due))
-        return Agenda((*entries, due), self.members.put(due.timer, due))
+        if due.timer in self.members:
+            return self.drop(due.timer).put(due)
+        place = bisect_left(self.entries, due)
+        entries = (*self.entries[:place], due, *self.entries[place:])
+        return Agenda(entries, self.members.put(due.timer, due))
 
     def drop(self, timer: int) -> Agenda:
         """The agenda without ``timer``; the same if it is not there."""
         due = self.members.get(timer)
         if due is None:
             return self
-        entries = self.entries
-        place = entries.index(due)
-        return Agenda(entries[:place] + entries[place + 1 :], self.members.drop(timer))
+        place = bisect_left(self.entries, due)
+        return Agenda(self.entries[:place] + self.entries[place + 1 :], self.members.drop(timer))
+
+    def before(self, due: Due) -> tuple[Due, ...]:
+        """Those that ought to fire before ``due``."""
+        return self.entries[: bisect_left(self.entries, due)]
 
 
 # --- what waits for its turn --------------------------------------------------------------------------

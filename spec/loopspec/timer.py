@@ -158,9 +158,8 @@ class DeadlineThenArming(NamedTuple):
         fired = self.agenda.members.get(timer)
         if fired is None:
             return self
+        overtaken = [due for due in self.agenda.before(fired) if due.armed < turn]
         agenda = self.agenda.drop(timer)
-        earlier = self.agenda.entries[: self.agenda.entries.index(fired)]
-        overtaken = [due for due in earlier if due.armed < turn]
         if not overtaken:
             contended = bool(agenda.entries) and agenda.entries[0].deadline <= at
             return Kept(DeadlineThenArming(agenda)) if contended else DeadlineThenArming(agenda)
