@@ -1,7 +1,7 @@
 """Mutants of the kernel model, one for each clause at least: the live kernel refutes every one of them.
 
-Each is a slip that somebody made who re-implemented epoll, or wrote down what it does. They are applied to a copy
-of the specification, and the comparison must then find a disagreement.
+Each is a slip that somebody made who re-implemented epoll, or wrote down what it does. They are applied to a
+copy of the specification, and the comparison must then find a disagreement.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ KERNEL_MODEL_MUTANTS: tuple[Mutant, ...] = (
         name="fd-registration-is-a-reference",
         clause="FD.CLOSE.LAST_REFERENCE",
         path=_MODEL + "fd.py",
-        old="    # A call under way refers to it as well: close(2) under a blocked read does not end the read.\n",
-        new="    if any(key.file == file for interest in state.epolls.values() for key in interest.registrations):\n        return True\n",
+        old="""\
+    # A call under way refers to it as well: close(2) under a blocked read does not end the read.
+""",
+        new="""\
+    if any(key.file == file for interest in state.epolls.values() for key in interest.registrations):
+        return True
+""",
         story="A registration keeps its description alive, so that a closed descriptor never hangs up.",
     ),
     Mutant(
@@ -48,16 +53,23 @@ KERNEL_MODEL_MUTANTS: tuple[Mutant, ...] = (
         name="pipe-splits-small-writes",
         clause="STREAM.WRITE.PIPE_BUF_ATOMIC",
         path=_MODEL + "pipe.py",
-        old="        return (0,)\n",
-        new="        return (most - used,)\n",
+        old="""\
+        return (0,)
+""",
+        new="""\
+        return (most - used,)
+""",
         story="A pipe takes the part of a small write that fits.",
     ),
     Mutant(
         name="epoll-key-is-the-description",
         clause="EPOLL.KEY.NUMBER_AND_DESCRIPTION",
         path=_MODEL + "errors.py",
-        old="return Key(call.fd, target) in interest.registrations",
-        new="return any(key.file == target for key in interest.registrations)",
+        old="return call.op is Control.ADD and _is_registered(state, call) is True",
+        new="""\
+target, interest = lookup(state, call, call.fd), _interest(state, call)
+    known = {key.file for key in interest.registrations} if interest else set()
+    return call.op is Control.ADD and target in known""",
         story="A dup of a registered descriptor counts as registered.",
         report="https://github.com/libuv/libuv/issues/1148",
     ),
@@ -65,7 +77,9 @@ KERNEL_MODEL_MUTANTS: tuple[Mutant, ...] = (
         name="epoll-add-twice",
         clause="EPOLL.CTL.EEXIST",
         path=_MODEL + "errors.py",
-        old='    Rule(registered_already, (Errno.EEXIST,), "EPOLL.CTL.EEXIST"),\n',
+        old="""\
+    Rule(registered_already, (Errno.EEXIST,), "EPOLL.CTL.EEXIST"),
+""",
         new="",
         story="ADD of a registered key overwrites it.",
     ),
@@ -99,7 +113,9 @@ KERNEL_MODEL_MUTANTS: tuple[Mutant, ...] = (
         name="epoll-regular-file",
         clause="EPOLL.CTL.EPERM",
         path=_MODEL + "errors.py",
-        old='    Rule(cannot_poll, (Errno.EPERM,), "EPOLL.CTL.EPERM"),\n',
+        old="""\
+    Rule(cannot_poll, (Errno.EPERM,), "EPOLL.CTL.EPERM"),
+""",
         new="",
         story="A regular file can be registered, and is never reported.",
     ),
@@ -123,8 +139,19 @@ KERNEL_MODEL_MUTANTS: tuple[Mutant, ...] = (
         name="epoll-refused-add-is-noted",
         clause="EPOLL.CTL.ERROR_CHANGES_NOTHING",
         path=_MODEL + "epoll.py",
-        old="    if refused:\n        return refused\n",
-        new='    if refused and refused[0].clauses >= {"EPOLL.CTL.EEXIST"}:\n        epoll, target = lookup(state, call, call.epfd), lookup(state, call, call.fd)\n        noted = Registration(kept_mask(call.mask), call.data)\n        branches = _arm(state, epoll, key_of(call.fd, target), noted)\n        return tuple(branch.ends(refused[0].result) for branch in branches)\n    if refused:\n        return refused\n',
+        old="""\
+    if refused:
+        return refused
+""",
+        new="""\
+    if refused and refused[0].clauses >= {"EPOLL.CTL.EEXIST"}:
+        epoll, target = lookup(state, call, call.epfd), lookup(state, call, call.fd)
+        noted = Registration(kept_mask(call.mask), call.data)
+        branches = _arm(state, epoll, key_of(call.fd, target), noted)
+        return tuple(branch.ends(refused[0].result) for branch in branches)
+    if refused:
+        return refused
+""",
         story="An ADD that fails with EEXIST has replaced the mask all the same.",
     ),
     Mutant(
@@ -172,8 +199,14 @@ KERNEL_MODEL_MUTANTS: tuple[Mutant, ...] = (
         name="epoll-mod-only-stores",
         clause="EPOLL.MOD.REARMS",
         path=_MODEL + "epoll.py",
-        old="    return frozenset(branch.because(*ids) for branch in _arm(state, epoll, key, registration))\n",
-        new="    interest = state.epolls[epoll]\n    stored = replace(interest, registrations=interest.registrations.put(key, registration))\n    return frozenset((Branch(_with_interest(state, epoll, stored)).because(*ids),))\n",
+        old="""\
+    return frozenset(branch.because(*ids) for branch in _arm(state, epoll, key, registration))
+""",
+        new="""\
+    interest = state.epolls[epoll]
+    stored = replace(interest, registrations=interest.registrations.put(key, registration))
+    return frozenset((Branch(_with_interest(state, epoll, stored)).because(*ids),))
+""",
         story="MOD stores the mask and waits for the next event.",
         report="https://github.com/boostorg/asio/issues/320",
     ),

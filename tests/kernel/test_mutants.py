@@ -1,6 +1,7 @@
 """Every clause of the kernel could be wrong, and the live kernel would say so.
 
-Each mutant is a copy of the specification with one rule changed, compared with the kernel in a process of its own.
+Each mutant is a copy of the specification with one rule changed, and is compared with the kernel in a process
+of its own.
 """
 
 from __future__ import annotations
@@ -48,12 +49,9 @@ def outcome(mutant: Mutant, folder: Path) -> tuple[int, str] | None:
     return (int(found[0]), str(found[1])) if found else None
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("mutant", KERNEL_MODEL_MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_live_kernel_refutes_each_mutant_of_the_model(mutant: Mutant, tmp_path: Path) -> None:
-    found = outcome(mutant, tmp_path)
-    assert found is not None, mutant.story
-    print(f"{mutant.name}: {found[0]} calls: {found[1]}")
+    assert outcome(mutant, tmp_path) is not None, mutant.story
 
 
 def model_clauses() -> list[Clause]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import NamedTuple
 
 from loopspec.conformance.drawing import DRIVER, SHORT, Drawer
 from loopspec.conformance.machine import Ask, Interests, Machine
+from loopspec.conformance.retelling import script
 from loopspec.kernel import timerfd
 from loopspec.kernel.calls import (
     DONE,
@@ -63,14 +63,6 @@ SEQUENCE = 60
 """Calls a sequence: long enough for the numbers to be reused, short enough to be shrunk."""
 
 
-class Observation(NamedTuple):
-    """One call, what the kernel answered, and what the model would have allowed, in words."""
-
-    call: Call
-    result: Result | None
-    allowed: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class Disagreement:
     """The first point at which no state of the model is left: the whole sequence, and what was seen there."""
@@ -98,7 +90,7 @@ class Report:
     disagreement: Disagreement | None = None
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """No state of the model allows what the kernel did."""
 
     def __init__(self, observed: str, allowed: Iterable[Outcome]) -> None:
@@ -109,7 +101,7 @@ class _RefusedError(Exception):
         self.clauses = frozenset().union(*(outcome.clauses for outcome in outcomes))
 
 
-class _UnaskableError(Exception):
+class UnaskableError(Exception):
     """The call would hang the driver, or makes no sense here: shrinking has spoilt the sequence."""
 
 
@@ -122,46 +114,53 @@ class Run:
         machine.clear()
         self.states: frozenset[State] = frozenset((initial(1 + len(WORKERS), machine.sizes.limits),))
         self.made: list[Call] = []
+        #: The last result of each worker.
+        self.returned: dict[ThreadId, Result] = {}
 
     @property
     def state(self) -> State:
         """One of the possible states, to draw the next call from."""
         return next(iter(self.states))
 
-    def make(self, call: Call) -> None:
-        """Make ``call``; :class:`_RefusedError` if the model allows nothing of what then happens."""
+    def make(self, call: Call) -> Result:
+        """Make ``call``, and tell its result: SLEEPS if it is a worker's and suspended.
+
+        Raises :class:`RefusedError` if the model does not allow what then happens.
+        """
         self.made.append(call)
         self.report.calls += 1
         match call:
             case Handshake() | Resume():
-                raise _UnaskableError(call)
+                raise UnaskableError(call)
             case Advance():
                 self._advance(call)
+                result: Result = DONE
             case _:
-                self._system_call(call)
+                result = self._system_call(call)
         self._network()
         self._threads()
         self._interests()
         self.report.most_states = max(self.report.most_states, len(self.states))
+        return result
 
     # --- one call ---
 
-    def _system_call(self, call: SystemCall) -> None:
+    def _system_call(self, call: SystemCall) -> Result:
         state = self.state
         if call.thread not in state.threads or state.threads[call.thread].suspended:
-            raise _UnaskableError(call)
+            raise UnaskableError(call)
         ask = Ask(call, self._scale(call))
         if call.thread in WORKERS:
             self.machine.start(int(call.thread) - 1, ask)
-            self._threads(call)
-            return
+            return self._threads(call)
         if self._may_wait(call):
-            raise _UnaskableError(call)
+            raise UnaskableError(call)
         made = self.machine.make(ask)
         self._narrow(call, made.result)
         # A thread that the call woke competes for the interpreter: then the count says nothing of the call.
         if made.suspensions and not any(state.threads[worker].suspended for worker in WORKERS):
-            raise _RefusedError(f"{call} suspended its caller", ())
+            raise RefusedError(f"{call} suspended its caller", ())
+        return made.result
 
     def _may_wait(self, call: SystemCall) -> bool:
         """Whether the driver must not make this call, whatever the model says of it."""
@@ -192,11 +191,11 @@ class Run:
         try:
             outcomes = [outcome for state in self.states for outcome in step(state, call)]
         except NotModelledError as error:
-            raise _UnaskableError(call) from error
+            raise UnaskableError(call) from error
         fitting = [outcome for outcome in outcomes if outcome.result == result]
         self._count(outcomes, fitting)
         if not fitting:
-            raise _RefusedError(f"{call} gave {result}", outcomes)
+            raise RefusedError(f"{call} gave {result}", outcomes)
         self.states = frozenset(outcome.state for outcome in fitting)
 
     def _count(self, outcomes: list[Outcome], fitting: list[Outcome]) -> None:
@@ -209,7 +208,7 @@ class Run:
 
     def _advance(self, call: Advance) -> None:
         if call.to < self.state.now:
-            raise _UnaskableError(call)
+            raise UnaskableError(call)
         due = [self._timer_number(id) for id in timerfd.due(self.state, call.to)]
         self._narrow(call, DONE)
         for number in due:
@@ -221,15 +220,16 @@ class Run:
                 result, lasted = self.machine.join(int(worker) - 1)
                 assert isinstance(suspended.call, EpollWait)
                 if result == Events(()) and lasted < (suspended.call.timeout or 0):
-                    raise _RefusedError(f"{suspended.call} was over after {lasted} ns", ())
+                    raise RefusedError(f"{suspended.call} was over after {lasted} ns", ())
                 self._narrow(Resume(thread=worker), result)
+                self.returned[worker] = result
 
     def _timer_number(self, file: FileId) -> Number:
         """A number of the driver's for a timer that is to expire."""
         names = names_of(self.state, DRIVER)
         found = next((number for number, id in names.items() if id == file), None)
         if found is None:
-            raise _UnaskableError(file)
+            raise UnaskableError(file)
         return found
 
     def _has_fired(self, number: Number) -> bool:
@@ -256,7 +256,7 @@ class Run:
 
     # --- what the kernel tells of itself ---
 
-    def _threads(self, begun: SystemCall | None = None) -> None:
+    def _threads(self, begun: SystemCall | None = None) -> Result:
         """What the kernel has done with the calls of the workers, of which ``begun`` is the newest.
 
         Those that have returned are completed, in whatever order; the others must be such as cannot go on.
@@ -273,6 +273,8 @@ class Run:
             self._network()
         if settled:
             self._complete(finished, asleep)
+        self.returned |= finished
+        return finished.get(begun.thread, SLEEPS) if begun else SLEEPS
 
     def _is_early(self, worker: ThreadId, result: Result, begun: SystemCall | None) -> bool:
         """Whether a wait was over before anybody looked: the move of the world that ends it comes next."""
@@ -286,7 +288,7 @@ class Run:
         fitting = [o for o in outcomes if o.result == result or isinstance(o.result, Sleeps)]
         self._count(outcomes, fitting)
         if not fitting:
-            raise _RefusedError(f"{call} gave {result}", outcomes)
+            raise RefusedError(f"{call} gave {result}", outcomes)
         self.states = frozenset(outcome.state for outcome in fitting)
 
     def _complete(self, finished: Mapping[ThreadId, Result], asleep: Sequence[ThreadId]) -> None:
@@ -309,7 +311,7 @@ class Run:
         if not possible:
             ended = ", ".join(f"thread {thread} returned {result}" for thread, result in finished.items())
             slept = ", ".join(f"thread {thread} is suspended" for thread in asleep)
-            raise _RefusedError("; ".join(filter(None, (ended, slept))), self._could(finished, asleep))
+            raise RefusedError("; ".join(filter(None, (ended, slept))), self._could(finished, asleep))
         self.states = possible
         for id in frozenset().union(*(outcome.clauses for outcome in seen)):
             self.report.fired[id] += 1
@@ -331,7 +333,7 @@ class Run:
             fitting = frozenset(s for s in self.states if _listed(s, number) == seen)
             if not fitting:
                 expected = sorted({_listed(state, number) for state in self.states})
-                raise _RefusedError(
+                raise RefusedError(
                     f"epoll {number} lists {_told(seen)}, not {[_told(e) for e in expected]}", ()
                 )
             self.states = fitting
@@ -390,7 +392,7 @@ def compare(calls: int, seed: int, progress: Callable[[int, int], None] | None =
         while report.calls < calls:
             failed = _sequence(machine, report, random)
             if failed:
-                report.disagreement = _minimised(machine, failed)
+                report.disagreement = minimised(machine, failed)
                 break
             report.sequences += 1
             if progress:
@@ -405,15 +407,15 @@ def _sequence(machine: Machine, report: Report, random: Random) -> Disagreement 
         for call in drawer.next(run.state):
             try:
                 run.make(call)
-            except _UnaskableError:
+            except UnaskableError:
                 run.made.pop()
                 break
-            except _RefusedError as refused:
+            except RefusedError as refused:
                 return _disagreement(run, refused)
     return None
 
 
-def _disagreement(run: Run, refused: _RefusedError) -> Disagreement:
+def _disagreement(run: Run, refused: RefusedError) -> Disagreement:
     return Disagreement(tuple(run.made), refused.observed, refused.allowed, refused.clauses)
 
 
@@ -423,15 +425,15 @@ def replay(machine: Machine, calls: Iterable[Call]) -> Disagreement | None:
     for call in calls:
         try:
             run.make(call)
-        except _UnaskableError:
+        except UnaskableError:
             run.made.pop()
-        except _RefusedError as refused:
+        except RefusedError as refused:
             return _disagreement(run, refused)
     return None
 
 
-def _minimised(machine: Machine, found: Disagreement) -> Disagreement:
-    """Leave out calls, big pieces first, as long as there is still a disagreement."""
+def minimised(machine: Machine, found: Disagreement) -> Disagreement:
+    """Leave out calls, big pieces first, as long as the same kind of call shows a disagreement."""
     size = len(found.calls) // 2
     while size:
         position = 0
@@ -443,4 +445,4 @@ def _minimised(machine: Machine, found: Disagreement) -> Disagreement:
             else:
                 position += size
         size //= 2
-    return found
+    return replace(found, script=script(found.calls, found.observed, found.allowed))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
 from typing import assert_never
 
 from loopspec.kernel import epoll, eventfd, fd, pipe, regular, tcp, timerfd, unix
@@ -77,7 +76,6 @@ from loopspec.kernel.state import (
 from loopspec.kernel.stream import both, connection
 
 
-@lru_cache(maxsize=1 << 16)
 def step(state: State, call: Call) -> frozenset[Outcome]:
     """Every outcome that ``call`` may have in ``state``; empty for a move of the world that cannot be made
     now.

@@ -1,0 +1,152 @@
+"""The model as a value: hashable, exact in JSON, and the same object after a refusal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from random import Random
+
+import pytest
+
+from loopspec.conformance.drawing import Drawer
+from loopspec.kernel import codec
+from loopspec.kernel.calls import Failed, OpenPair, Read, Write
+from loopspec.kernel.law import NotModelledError
+from loopspec.kernel.state import (
+    Buffer,
+    EpollSet,
+    Errno,
+    EventCounter,
+    FreshSocket,
+    Limits,
+    Listener,
+    Number,
+    PipeEnd,
+    Regular,
+    SocketEnd,
+    State,
+    Suspended,
+    Table,
+    ThreadId,
+    Timer,
+    initial,
+)
+from loopspec.kernel.step import step
+
+SEED = 7
+SEQUENCES = 60
+
+
+def wander(random: Random) -> Iterator[tuple[State, State]]:
+    """States along drawn calls, with the state before each; the world's choices are drawn too."""
+    state = initial(3, Limits(short=True))
+    drawer = Drawer(random, (ThreadId(1), ThreadId(2)))
+    for _ in range(40):
+        for call in drawer.next(state):
+            try:
+                outcomes = sorted(step(state, call), key=repr)
+            except NotModelledError:
+                break
+            if not outcomes:
+                break
+            outcome = outcomes[random.randrange(len(outcomes))]
+            yield state, outcome.state
+            state = outcome.state
+
+
+@pytest.fixture(scope="module")
+def states() -> list[State]:
+    random = Random(SEED)
+    return [after for _ in range(SEQUENCES) for _, after in wander(random)]
+
+
+def parts(value: object) -> Iterator[object]:
+    """``value`` and everything in it."""
+    yield value
+    if isinstance(value, Table):
+        for key in value:
+            yield from parts(key)
+            yield from parts(value[key])
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from parts(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for name in value.__dataclass_fields__:
+            yield from parts(getattr(value, name))
+
+
+def test_a_state_is_hashable_all_the_way_down(states: list[State]) -> None:
+    met = Counter(type(part) for state in states for part in parts(state))
+    kinds = {PipeEnd, SocketEnd, FreshSocket, Listener, EventCounter, Timer, Regular, EpollSet, Suspended}
+    assert kinds <= met.keys(), "one of each type"
+    for state in states:
+        for part in parts(state):
+            hash(part)
+
+
+def test_equal_states_have_one_hash_however_they_came_about() -> None:
+    table = Table([("a", 1), ("b", 2)])
+    assert Table([("b", 2), ("c", 3)]).without("c").put("a", 1) == table
+    assert hash(Table([("b", 2), ("a", 1)])) == hash(table)
+
+
+def test_a_state_survives_json_exactly(states: list[State]) -> None:
+    for state in states[::4]:
+        text = codec.encode(state)
+        again = codec.decode(text)
+        assert again == state
+        assert repr(again) == repr(state), "types too: True is not 1"
+        assert codec.encode(again) == text
+
+
+@pytest.mark.parametrize("text", ["", "1", "[]", '["State"]', '["Nothing", 1]', '["bytes", "a"]', "[[1]]"])
+def test_what_is_no_state_is_refused(text: str) -> None:
+    with pytest.raises(codec.CodecError):
+        codec.decode(text)
+
+
+AGAIN = Failed(Errno.EAGAIN)
+
+#: What is told once, and so is gone afterwards; a connect that goes on; and a refused write to a pipe may be
+#: an edge to its reader, although no byte has moved.
+SPENDS = {
+    Errno.ECONNRESET,
+    Errno.EPIPE,
+    Errno.ECONNREFUSED,
+    Errno.ECONNABORTED,
+    Errno.EINPROGRESS,
+}
+
+
+def test_a_refused_call_returns_the_very_state() -> None:
+    random = Random(SEED)
+    state = initial(3)
+    drawer = Drawer(random, (ThreadId(1), ThreadId(2)))
+    refused = 0
+    for _ in range(600):
+        for call in drawer.next(state):
+            try:
+                outcomes = step(state, call)
+            except NotModelledError:
+                break
+            for outcome in outcomes:
+                result = outcome.result
+                if isinstance(result, Failed) and result.errno not in SPENDS:
+                    assert outcome.state is state or (result == AGAIN and isinstance(call, Write)), call
+                    refused += 1
+            state = next(iter(outcomes)).state if outcomes else state
+    assert refused > 60
+
+
+def test_a_thread_that_is_suspended_cannot_call() -> None:
+    state = initial(1)
+    (opened,) = step(state, OpenPair())
+    (asleep,) = step(opened.state, Read(Number(0), 1))
+    with pytest.raises(NotModelledError):
+        step(asleep.state, OpenPair())
+
+
+def test_a_buffer_that_is_surely_writable_has_room() -> None:
+    with pytest.raises(ValueError, match="room"):
+        Buffer(sure=3, most=4, atomic=2)
