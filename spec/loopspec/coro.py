@@ -347,7 +347,7 @@ class OncePerWake(NamedTuple):
                     return self
                 return self._stream(stream, _Stream(known.unread - len(data), known.ended, known.stamp))
             case Begin(task=task):
-                return self._replace(entered=self.entered.put(task, None))
+                return self._enters(task)
             case End(task=task, outcome=outcome):
                 return self._returns(task, outcome) if task in self.unsure else self
             case Connect(stream=stream):
@@ -368,6 +368,17 @@ class OncePerWake(NamedTuple):
                 return self._ends()
             case _:
                 return self
+
+    def _enters(self, task: int) -> OncePerWake:
+        return OncePerWake(
+            self.waits,
+            self.settled,
+            self.ended,
+            self.cancelled,
+            self.streams,
+            self.entered.put(task, None),
+            self.unsure,
+        )
 
     def _suspended(self, task: int, reason: Reason, key: int) -> OncePerWake:
         stamp = self.streams[key].stamp if reason == "read" and key in self.streams else 0

@@ -135,8 +135,6 @@ class Map(Generic[K, V]):
 
     def add(self, keys: Iterable[K], value: V) -> Map[K, V]:
         """This map with ``value`` under those of ``keys`` that it does not have."""
-        other = self
-        for key in keys:
-            if key not in other:
-                other = other.put(key, value)
-        return other
+        entries = self._entries()
+        new = {key: value for key in keys if key not in entries}
+        return Map({**entries, **new}) if new else self

@@ -102,14 +102,17 @@ class Finding:
 
 @dataclass
 class _Slices:
-    """The open slices of one clause."""
+    """The open slices of one clause, by key: those whose state is another than the first, which all share."""
 
     finding: Finding
-    start: Callable[[], Monitor]
+    first: Monitor
     open: dict[object, Monitor] = field(default_factory=dict)
 
 
 Keys: TypeAlias = Callable[[Event], Iterable[object]]
+
+_Reader: TypeAlias = tuple[_Slices, Monitor, dict[object, Monitor], Callable[[Event], object] | None]
+"""What the inner loop needs of one clause: its slices, their first state, those open, the key of an event."""
 
 
 def _keys(slices: _Slices, slice: Slice) -> Keys:
@@ -132,15 +135,13 @@ class Judge:
         self.position = 0
         self.violations: list[Violation] = []
         self._slices: list[_Slices] = []
-        self._one: dict[type, list[tuple[_Slices, dict[object, Monitor], Callable[[Event], object] | None]]]
-        self._many: dict[type, list[tuple[_Slices, Keys]]]
-        self._one = {cls: [] for cls in EVENTS.values()}
-        self._many = {cls: [] for cls in EVENTS.values()}
+        self._one: dict[type, list[_Reader]] = {cls: [] for cls in EVENTS.values()}
+        self._many: dict[type, list[tuple[_Slices, Keys]]] = {cls: [] for cls in EVENTS.values()}
         for entry in clauses:
             if not entry.watches:
                 continue
             observable = all(cls.__name__ in shows for cls in entry.watches)
-            slices = _Slices(Finding(entry, observable), entry.rule)  # type: ignore[arg-type]
+            slices = _Slices(Finding(entry, observable), entry.rule())  # type: ignore[arg-type]
             self._slices.append(slices)
             if observable:
                 for cls, slice in {**entry.watches, **entry.also}.items():
@@ -148,9 +149,9 @@ class Judge:
 
     def _subscribe(self, slices: _Slices, cls: type, slice: Slice) -> None:
         if slice is None:
-            self._one[cls].append((slices, slices.open, None))
+            self._one[cls].append((slices, slices.first, slices.open, None))
         elif isinstance(slice, str) and slice != EVERY:
-            self._one[cls].append((slices, slices.open, attrgetter(slice)))
+            self._one[cls].append((slices, slices.first, slices.open, attrgetter(slice)))
         else:
             self._many[cls].append((slices, _keys(slices, slice)))
 
@@ -169,21 +170,23 @@ class Judge:
     def after(self, event: Event) -> None:
         """Read one event."""
         cls = type(event)
-        for slices, states, key_of in self._one[cls]:
+        # The inner loop. What most rules make of most events is the same state, or another.
+        for slices, first, states, key_of in self._one[cls]:
             key = None if key_of is None else key_of(event)
-            before = states.get(key)
-            progress = before.after(event) if before is not None else slices.start().after(event)
-            # The inner loop: what most rules make of most events is the same state, or another.
+            before = states.get(key, first)
+            progress = before.after(event)
             if progress is before:
                 continue
-            if progress is None or isinstance(progress, _NEWS):
+            if progress is None:
+                states.pop(key, None)
+            elif isinstance(progress, _NEWS):
                 self._enter(slices, key, event, progress)
             else:
                 states[key] = progress
         for slices, keys_of in self._many[cls]:
             for key in keys_of(event):
-                before = slices.open.get(key)
-                progress = (slices.start() if before is None else before).after(event)
+                before = slices.open.get(key, slices.first)
+                progress = before.after(event)
                 if progress is not before:
                     self._enter(slices, key, event, progress)
         self.position += 1

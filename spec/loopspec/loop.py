@@ -10,7 +10,7 @@ Where a sentence admits several readings, the rule takes the one that no correct
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map
@@ -310,25 +310,37 @@ class NotAfterDisarm(NamedTuple):
 class NotNested(NamedTuple):
     """No handler starts while another runs on the same loop thread."""
 
-    running: str | None = None
+    running: Dispatch | TimerFire | Run | None = None
 
     def after(self, event: Event) -> Progress:
         match event:
             case HandlerEnd():
-                return Kept(NotNested()) if self.running else self
-            case Dispatch(registration=registration):
-                return self._starts(f"the handler of registration {registration}")
-            case TimerFire(timer=timer):
-                return self._starts(f"timer {timer}")
-            case Run(callback=callback):
-                return self._starts(f"callback {callback}")
+                return Kept(_NOBODY) if self.running else self
+            case Dispatch() | TimerFire() | Run():
+                if self.running is None:
+                    return NotNested(event)
+                return Broken(
+                    f"{_handler(self.running)} ends first",
+                    f"{_handler(event)} started inside it",
+                    NotNested(event),
+                )
             case _:
                 return self
 
-    def _starts(self, handler: str) -> Progress:
-        if self.running is None:
-            return NotNested(handler)
-        return Broken(f"{self.running} ends first", f"{handler} started inside it", NotNested(handler))
+
+_NOBODY = NotNested()
+
+
+def _handler(start: Dispatch | TimerFire | Run) -> str:
+    match start:
+        case Dispatch(registration=registration):
+            return f"the handler of registration {registration}"
+        case TimerFire(timer=timer):
+            return f"timer {timer}"
+        case Run(callback=callback):
+            return f"callback {callback}"
+        case _:
+            assert_never(start)
 
 
 # --- errors and order ---------------------------------------------------------------------------------

@@ -39,14 +39,12 @@ class BytesPrefix(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Send(data=data):
-                if self.echo:
-                    return self._sent(data)
-                if self.inbound is None:
+            case Send(data=data) if not self.echo:
+                return self if self.inbound is None else BytesPrefix(self.inbound + data, self.outbound)
+            case Send(data=data) | Write(data=data):
+                if self.outbound is None:
                     return self
-                return BytesPrefix(self.inbound + data, self.outbound)
-            case Write(data=data):
-                return self._sent(data)
+                return BytesPrefix(self.inbound, self.outbound + data, self.echo)
             case Read(data=data):
                 if self.inbound is None:
                     return self
@@ -65,11 +63,6 @@ class BytesPrefix(NamedTuple):
                 return BytesPrefix(echo=True)
             case _:
                 return self
-
-    def _sent(self, data: bytes) -> Progress:
-        if self.outbound is None:
-            return self
-        return BytesPrefix(self.inbound, self.outbound + data, self.echo)
 
     def _arrived(self, data: bytes, after: BytesPrefix) -> Progress:
         return Kept(after) if data else after
