@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
+from loopspec.conformance.drawing import CHILD, DRIVER
 from loopspec.kernel.calls import (
     Abort,
     Accept,
@@ -40,14 +41,14 @@ from loopspec.kernel.calls import (
     Shutdown,
     Write,
 )
-from loopspec.kernel.state import ThreadId
 
 _PRELUDE = '''\
-import ctypes, fcntl, os, signal, socket, struct, threading, time
+import contextlib, ctypes, fcntl, os, socket, struct, threading, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 EVENT = struct.Struct("=IQ" if os.uname().machine == "x86_64" else "@IQ")
 FIRST = 3
+os.closerange(FIRST, 900)  # what the shell has left open
 ports = {}
 
 def show(what, call):
@@ -85,17 +86,26 @@ def file(data):
     os.lseek(made, 0, os.SEEK_SET)
     return made - FIRST
 
+@contextlib.contextmanager
+def held(fd):
+    copy = os.dup(fd + FIRST)
+    try:
+        with socket.socket(fileno=os.dup(copy)) as made:
+            yield made
+    finally:
+        os.close(copy)
+
 def unit(fd):
     """Bytes that one unit of the model stands for: a half page of a pipe, a buffer of a Unix stream."""
-    kind = os.readlink(f"/proc/self/fd/{fd + FIRST}")
-    if kind.startswith("pipe:"):
-        return 2048
+    try:
+        kind = os.readlink(f"/proc/self/fd/{fd + FIRST}")
+    except OSError:
+        return 1
     if kind.startswith("socket:"):
-        held = socket.socket(fileno=os.dup(fd + FIRST))
-        with held:
-            unix = held.family == socket.AF_UNIX
-            return (held.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) >> 1) - 64 if unix else 1
-    return 1
+        with held(fd) as end:
+            unix = end.family == socket.AF_UNIX
+            return (end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) >> 1) - 64 if unix else 1
+    return 2048 if kind.startswith("pipe:") else 1
 
 def read(fd, size):
     return os.read(fd + FIRST, size * unit(fd))[:: unit(fd)]
@@ -114,22 +124,22 @@ def wait(epfd, maxevents, timeout):
     return [(data, hex(mask)) for mask, data in EVENT.iter_unpack(room.raw[: count * EVENT.size])]
 
 def listen(fd, port, backlog):
-    with socket.socket(fileno=os.dup(fd + FIRST)) as held:
-        held.bind(("127.0.0.1", 0))
-        held.listen(backlog)
-        ports[port] = held.getsockname()
+    with held(fd) as end:
+        end.bind(("127.0.0.1", 0))
+        end.listen(backlog)
+        ports[port] = end.getsockname()
 
 def connect(fd, port):
-    with socket.socket() as nobody, socket.socket(fileno=os.dup(fd + FIRST)) as held:
+    with socket.socket() as nobody, held(fd) as end:
         nobody.bind(("127.0.0.1", 0))
-        held.connect(ports.get(port, nobody.getsockname()))
+        end.connect(ports.get(port, nobody.getsockname()))
 
 def accept(fd, nonblocking):
     return checked(libc.accept4(fd + FIRST, None, None, socket.SOCK_NONBLOCK if nonblocking else 0)) - FIRST
 
 def error(fd):
-    with socket.socket(fileno=os.dup(fd + FIRST)) as held:
-        return held.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    with held(fd) as end:
+        return end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 def abort(fd):
     linger = struct.pack("ii", 1, 0)
@@ -143,6 +153,32 @@ def timer(fd, after):
 def interests(epfd):
     with open(f"/proc/self/fdinfo/{epfd + FIRST}") as listing:
         return [line.split()[1:4:2] for line in listing if line.startswith("tfd:")]
+
+class Child:
+    """A forked process that shows what it is told to."""
+
+    def __init__(self):
+        pair = socket.socketpair()
+        here, there = (socket.socket(fileno=fcntl.fcntl(end, fcntl.F_DUPFD, 900)) for end in pair)
+        for end in pair:
+            end.close()
+        self.pid = os.fork()
+        self.line = here
+        if self.pid == 0:
+            here.close()
+            while text := there.recv(1 << 16).decode():
+                show("child: " + text, lambda: eval(text))
+                there.send(b".")
+            os._exit(0)
+        there.close()
+
+    def tell(self, text):
+        self.line.send(text.encode())
+        self.line.recv(1)
+
+    def end(self):
+        self.line.close()
+        os.waitpid(self.pid, 0)
 '''
 
 _WORKER = """
@@ -160,13 +196,20 @@ def script(calls: Iterable[Call], observed: str, allowed: Iterable[str]) -> str:
 
 
 def _statement(call: Call) -> str:
-    expression = _expression(call)
-    title = repr(call)
-    if isinstance(call, Fork | Exit) or call.thread == ThreadId(9):
-        return f"    # in a forked child: {title}\n    show({title!r}, lambda: {expression})\n"
-    if call.thread != ThreadId(0):
-        return _WORKER.format(title=title, call=expression)
-    return f"    show({title!r}, lambda: {expression})\n"
+    expression, title = _expression(call), repr(call)
+    match call:
+        case Fork():
+            return "    child = Child()\n"
+        case Exit():
+            return "    child.end()\n"
+        case Advance():
+            return f"    time.sleep(0.005)  # {title}\n"
+        case _ if call.thread == CHILD:
+            return f"    child.tell({expression!r})\n"
+        case _ if call.thread != DRIVER:
+            return _WORKER.format(title=title, call=expression)
+        case _:
+            return f"    show({title!r}, lambda: {expression})\n"
 
 
 def _expression(call: Call) -> str:
@@ -216,13 +259,7 @@ def _expression(call: Call) -> str:
         case EpollWait():
             timeout = -1 if call.timeout is None else -(-call.timeout // 1_000_000)
             return f"wait({call.epfd}, {call.maxevents}, {timeout})"
-        case Fork():
-            return "os.fork() or signal.pause()"
-        case Exit():
-            return "'the child ends: kill it'"
-        case Advance():
-            return f"'time passes, to {call.to} ns'"
-        case Handshake() | Resume():
-            return f"'{type(call).__name__}'"
+        case Fork() | Exit() | Advance() | Handshake() | Resume():
+            return ""
         case _:
             assert_never(call)
