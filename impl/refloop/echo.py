@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from refloop.runtime import run
 from refloop.streams import Listener, SocketStream, listen_tcp, listen_unix, serve
 
 
 async def echo(stream: SocketStream) -> None:
-    """Send back whatever comes, until the peer has no more to say."""
-    while data := await stream.receive():
-        await stream.send_all(data)
+    """Send back whatever comes, until the peer has no more to say or, as it may at any moment, leaves."""
+    with suppress(ConnectionResetError, BrokenPipeError):
+        while data := await stream.receive():
+            await stream.send_all(data)
 
 
 async def serve_echo(host: str, port: int, path: str | None) -> None:

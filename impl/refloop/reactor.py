@@ -289,7 +289,9 @@ class Reactor:
 
         Raises RuntimeError within a turn: no handler runs inside another.
         """
-        self._enter()
+        if get_ident() != self._owner or self._turning:
+            self._refuse()
+        self._turning = True
         try:
             batch = self._poll(self._timeout(), self.maxevents)
             self.turns += 1
@@ -597,7 +599,9 @@ class Reactor:
         """
         if not self._owner and not self._forked:
             return
-        self._enter()
+        if get_ident() != self._owner or self._turning:
+            self._refuse()
+        self._turning = True
         for slot in tuple(self._slots.values()):
             self._settle_closed(slot)
         self.timers.clear()
@@ -610,12 +614,6 @@ class Reactor:
             self._poller.close()
             self._waker.close()
 
-    def _enter(self) -> None:
-        self._mine()
-        if self._turning:
-            raise RuntimeError("a turn is under way: a reactor is neither turned nor closed inside a handler")
-        self._turning = True
-
     def _mine(self) -> None:
         if get_ident() != self._owner:
             self._refuse()
@@ -625,6 +623,8 @@ class Reactor:
             raise ForkedError("this reactor belongs to the parent process: make one of your own after a fork")
         if not self._owner:
             raise ClosedReactorError("the reactor is closed")
+        if get_ident() == self._owner:
+            raise RuntimeError("a turn is under way: a reactor is neither turned nor closed inside a handler")
         raise ForeignThreadError("another thread may only call call_soon_threadsafe on this reactor")
 
 

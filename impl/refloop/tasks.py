@@ -120,6 +120,7 @@ class _NoWait(Trap):
     reason = "checkpoint"
 
     def arm(self, task: Task[object], /) -> None:
+        """Wake at once; a task spares itself this call."""
         task.wake()
 
     def abort(self, _task: Task[object], /) -> None:
@@ -244,17 +245,24 @@ class Task(Generic[T_co]):
                 raise  # they end the run, wherever they strike
         else:
             self.trap = trap
-            self.state = WAITING
-            if self.scope.effective and trap is not PAUSE:
-                self.wake(Cancelled(self.scope.source()))
+            if trap is PAUSE or (trap is CHECKPOINT and not self.scope.effective):
+                self.state = READY
+                runtime.ready.append(self)
             else:
-                try:
-                    trap.arm(self)
-                except Exception as refusal:
-                    self.wake(_refused(trap, refusal))
+                self.state = WAITING
+                self._wait(trap)
         finally:
             error = None
             runtime.current = None
+
+    def _wait(self, trap: Trap) -> None:
+        if self.scope.effective:
+            self.wake(Cancelled(self.scope.source()))
+            return
+        try:
+            trap.arm(self)
+        except Exception as refusal:
+            self.wake(_refused(trap, refusal))
 
     def wake(self, error: BaseException | None = None) -> None:
         """End the wait: the task's next step, in the next ready phase, goes on or raises ``error``."""

@@ -19,14 +19,11 @@ from refloop.reactor import INTEREST, Direction, Mode, Reactor, Slot
 from refloop.tasks import CHECKPOINT, ParkingLot, Task, Trap, suspend
 from refloop.timers import Timer
 
-# That the kernel has been told: this interest among what it was told, and level-triggered.
-_MODE_AND_INTEREST: Final = {direction: interest | ET | ONESHOT for direction, interest in INTEREST.items()}
-
 
 class Readiness(Trap):
     """That a read, or a write, of one descriptor would not suspend; a hint, as readiness is."""
 
-    __slots__ = ("_reactor", "_slot", "_task", "direction", "interest", "reason")
+    __slots__ = ("_mask", "_reactor", "_reads", "_slot", "_task", "direction", "interest", "reason")
     mode: ClassVar[Mode] = Mode.LEVEL
     #: A task waits only in its step, which is after the batch of the turn: no batch is older than its wait.
     born: ClassVar[int] = -1
@@ -35,6 +32,8 @@ class Readiness(Trap):
         self._reactor = reactor
         self._slot = slot
         self._task: Task[object] | None = None
+        self._reads = direction is Direction.READ
+        self._mask = INTEREST[direction] | ET | ONESHOT
         self.direction: Final = direction
         self.interest: Final = INTEREST[direction]
         self.reason = direction.value
@@ -49,34 +48,40 @@ class Readiness(Trap):
 
     def arm(self, task: Task[object], /) -> None:
         slot = self._slot
-        if (
-            slot.confirmed
-            and slot.mask & _MODE_AND_INTEREST[self.direction] == self.interest
-            and slot.holder(self.direction) is None
-        ):
-            slot.hold(self.direction, self)  # the kernel has been told already
+        if slot.confirmed and slot.mask & self._mask == self.interest and self._free(slot):
+            # The kernel has been told already: this interest, level-triggered, of this descriptor.
+            if self._reads:
+                slot.reader = self
+            else:
+                slot.writer = self
         elif slot.closed:
             raise ClosedResourceError(f"descriptor {slot.fd} has been closed")
         else:
             self._reactor.hold(slot, self.direction, self)
         self._task = task
 
+    def _free(self, slot: Slot) -> bool:
+        return (slot.reader if self._reads else slot.writer) is None
+
     def abort(self, _task: Task[object], /) -> None:
-        self._slot.hold(self.direction, None)
-        self._task = None
+        self._release()
 
     def fire(self, _events: int, /) -> None:
-        self._settle(None)
+        self._release().wake()
 
     def settle_closed(self) -> None:
-        self._settle(ClosedResourceError(f"descriptor {self.fd} was closed while a task waited for it"))
+        error = ClosedResourceError(f"descriptor {self.fd} was closed while a task waited for it")
+        self._release().wake(error)
 
-    def _settle(self, error: Exception | None) -> None:
+    def _release(self) -> Task[object]:
         task = self._task
         assert task is not None
-        self._slot.hold(self.direction, None)
         self._task = None
-        task.wake(error)
+        if self._reads:
+            self._slot.reader = None
+        else:
+            self._slot.writer = None
+        return task
 
     @types.coroutine
     def wait(self) -> Generator[Trap, None, None]:
