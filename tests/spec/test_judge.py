@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loopspec.clause import Clause, Kind, Level, Profile, Slice, register
 from loopspec.judge import Broken, Judge, Kept, Progress, Verdict, Violation
-from loopspec.trace import EVENTS, Enqueue, Event, Post, Quiescent, Run, WaitBegin, WaitReturn
+from loopspec.trace import EVENTS, Event, Post, Quiescent, Run, WaitReturn
 from tests.spec.busy import Busy
 
 EVERYTHING = frozenset(EVENTS)
@@ -141,13 +141,3 @@ def test_no_sequence_of_events_is_too_strange_to_judge(trace: list[Event]) -> No
     for event in trace:
         again.after(event)
     assert judge.violations == again.violations
-
-
-def test_what_a_rule_remembers_does_not_grow_with_the_trace() -> None:
-    """Given the same few live things, a trace ten times as long leaves no more open slices of the whole."""
-    judge = Judge([register()["LOOP.CALLBACK.FIFO"]], EVERYTHING)
-    for callback in range(2000):
-        judge.after(Enqueue(callback, callback))
-        judge.after(WaitBegin(callback, 0))
-        judge.after(Run(callback + 1, callback))
-    assert judge.findings["LOOP.CALLBACK.FIFO"].verdict is Verdict.NOT_EXERCISED
