@@ -35,6 +35,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -333,7 +334,7 @@ class Lockstep:
         self._streams: list[_Stream] = []
         self._registrations: list[_Registration] = []
         self._registered = 0
-        self._asking: dict[int, tuple[int, int, Reason]] = {}
+        self._used: Counter[tuple[int, Direction]] = Counter()
         self._timers: list[_Timer] = []
         self._armed = 0
         self._live_timers = 0
@@ -430,8 +431,6 @@ class Lockstep:
         self._passed += 1
         self._heard += 1
         self._waiting = True
-        self._let_in()
-        self._clients_read()
         self.tell(trace.WaitBegin(self.turn, timeout))
         batch = self._batch(epoll, timeout, maxevents)
         self.turn += 1
@@ -447,7 +446,7 @@ class Lockstep:
         """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
         while self._script and self._due(self._script[0]):
             self._act(self._script.pop(0).act)
-        batch = epoll.ready(maxevents)
+        batch = self._ready(epoll, maxevents)
         first = True
         while not batch and timeout != 0:
             self._asleep(sample=first)
@@ -464,8 +463,13 @@ class Lockstep:
                 self._hand.do_asleep(lambda act=at.act: self._act(act, asleep=True), epoll.fileno())  # type: ignore[misc]
             else:
                 self._act(at.act)
-            batch = epoll.ready(maxevents)
+            batch = self._ready(epoll, maxevents)
         return batch
+
+    def _ready(self, epoll: _Watched, maxevents: int) -> list[tuple[int, int]]:
+        """What is ready once the clients have read: that makes room, and room is readiness too."""
+        self._clients_read()
+        return epoll.ready(maxevents)
 
     def _due(self, at: At) -> bool:
         if at.asleep or isinstance(at.act, script.Elapse) or self._passed < at.gap:
@@ -474,7 +478,6 @@ class Lockstep:
         return True
 
     def _asleep(self, *, sample: bool) -> None:
-        self._clients_read()
         if sample:
             threads = sum(1 for _ in Path("/proc/self/task").iterdir())
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
@@ -801,6 +804,8 @@ class Lockstep:
 
     def _arm(self, stream: _Stream, direction: Direction, times: int, body: Program) -> None:
         assert stream.server is not None
+        if self._used[stream.number, direction]:
+            return
         registration = _Registration(self._registered, stream, direction, times)
 
         def run() -> None:
@@ -823,22 +828,16 @@ class Lockstep:
             return
         self._registered += 1
         self.tell(trace.Arm(self.turn, registration.number, stream.fd, stream.number, direction))
-        self._replaced(stream.number, direction)
+        for older in self._watching(stream, direction):
+            # Let in where there was one: the loop has replaced that one, and it is gone.
+            self._registrations.remove(older)
+            self.tell(trace.Disarm(self.turn, older.number, stream.fd))
         self._registrations.append(registration)
 
-    def _let_in(self) -> None:
-        """Tasks that still wait a turn after they began to have not been refused."""
-        for task, (turn, stream, direction) in [*self._asking.items()]:
-            if turn < self.turn:
-                del self._asking[task]
-                self._replaced(stream, direction)
-
-    def _replaced(self, stream: int, direction: str) -> None:
-        """A waiter was let in where there was one: the loop has replaced that one, and it is gone."""
-        for older in [*self._registrations]:
-            if older.stream.number == stream and older.direction == direction:
-                self._registrations.remove(older)
-                self.tell(trace.Disarm(self.turn, older.number, older.stream.fd))
+    def _watching(self, stream: _Stream, direction: Direction) -> list[_Registration]:
+        """Who is registered for a stream. A stream has handlers or tasks in one direction, and never both:
+        what a loop makes of the two is nobody's promise."""
+        return [each for each in self._registrations if each.stream is stream and each.direction == direction]
 
     def _watch_file(self) -> None:
         with Path(__file__).open("rb") as file, suppress(OSError):
@@ -912,8 +911,6 @@ class Lockstep:
     def suspended(self, task: _Task) -> None:
         """Tell of a task's suspension."""
         self.tell(trace.Await(self.turn, task.number, task.reason, task.key))
-        if task.reason in ("read", "write"):
-            self._asking.setdefault(task.number, (self.turn, task.key, task.reason))
 
     def ended(self, task: _Task, outcome: Outcome, value: str) -> None:
         """Tell of a task's end: its coroutine is what knows."""
@@ -969,11 +966,12 @@ class Lockstep:
             outcome = "error"
             raise
         finally:
-            self._asking.pop(task.number, None)
             self.tell(trace.End(self.turn, task.number, name, outcome))
 
     async def _receive(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
-        with self._refusing(stream, "read"):
+        if self._watching(stream, "read"):
+            return
+        with self._using(stream, "read"):
             data = await self._operate(
                 task, "receive", "read", stream.number, lambda: self._loop.receive(server, size)
             )
@@ -981,20 +979,24 @@ class Lockstep:
             self.tell(trace.Read(self.turn, stream.number, data))
 
     async def _send_all(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
+        if self._watching(stream, "write"):
+            return
         data = _letters(stream.written, size)
         stream.written += size
         # Torn until all is given: what a cancelled sender has left behind is nobody's promise.
         stream.torn = True
         self.tell(trace.Write(self.turn, stream.number, data))
-        with self._refusing(stream, "write"):
+        with self._using(stream, "write"):
             await self._operate(
                 task, "send_all", "write", stream.number, lambda: self._loop.send_all(server, data)
             )
             stream.torn = False
 
     @contextmanager
-    def _refusing(self, stream: _Stream, direction: Direction) -> Iterator[None]:
-        """An error out of a stream's operation is an answer, not a fault of the task."""
+    def _using(self, stream: _Stream, direction: Direction) -> Iterator[None]:
+        """A task uses a stream. An error that comes out of it is an answer, and no fault of the task."""
+        channel = (stream.number, direction)
+        self._used[channel] += 1
         try:
             yield
         except Stuck:
@@ -1002,6 +1004,8 @@ class Lockstep:
         except Exception as error:
             name = type(error).__name__
             self.tell(trace.Refuse(self.turn, stream.fd, stream.number, direction, name))
+        finally:
+            self._used[channel] -= 1
 
     async def _join(self, task: _Task, target: _Task) -> None:
         if target is task or target.handle is None:
