@@ -7,8 +7,9 @@ effective and it does not shield. That is a level: as long as it lasts, every ch
 
 Delivery happens where a task gives itself up to the scheduler, and nowhere else. A task that is suspended
 when its scope becomes effective is taken out of its wait by the undo that its trap supplies; one that has
-been woken already keeps what it was woken with, and meets the cancellation at its next checkpoint; one that
-asks to wait inside an effective scope is not let wait, so that the operation has no effect.
+been woken already keeps what it was woken with, and meets the cancellation at its next checkpoint; one that is
+at a plain checkpoint was woken with nothing, and raises; one that asks to wait inside an effective scope is not
+let wait. So the operation has no effect.
 
 A :class:`Cancelled` carries the scope that it was issued for, the outermost one that is cancelled and not
 shielded away, and that scope alone absorbs it. If a further one is cancelled while the stack unwinds, it

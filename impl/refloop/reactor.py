@@ -110,18 +110,19 @@ class Holder(Protocol):
 class Slot:
     """What the reactor knows of one descriptor number.
 
-    ``mask`` is the interest set's entry as the kernel was last told, 0 for none, and ``confirmed`` that it
-    was told for this descriptor and not for another with the same number; ``owner`` is the socket or file
-    that the number came from, None if it came from elsewhere; ``closed`` says that the number was given back.
+    ``mask`` is the interest set's entry as the kernel was last told, 0 for none; ``told`` is the same if it
+    is level-triggered and was told for this descriptor, not for another with the same number; ``owner`` is
+    the socket or file that the number came from, None if it came from elsewhere; ``closed`` says that the
+    number was given back.
     """
 
-    __slots__ = ("closed", "confirmed", "fd", "mask", "owner", "reader", "writer")
+    __slots__ = ("closed", "fd", "mask", "owner", "reader", "told", "writer")
 
     def __init__(self, fd: int, owner: weakref.ref[object] | None, mask: int) -> None:
         self.fd = fd
         self.owner = owner
         self.mask = mask
-        self.confirmed = False
+        self.told = 0
         self.closed = False
         self.reader: Holder | None = None
         self.writer: Holder | None = None
@@ -143,10 +144,8 @@ class Slot:
 
     def wanted(self) -> int:
         """The interest of those who hold the slot, as one mask; 0 for none."""
-        wanted = 0
-        for holder in self.holders():
-            wanted |= holder.interest
-        return wanted
+        reader, writer = self.reader, self.writer
+        return (0 if reader is None else reader.interest) | (0 if writer is None else writer.interest)
 
     def refuse_second(self, direction: Direction, mode: Mode) -> None:
         """Raise if ``direction`` has its one waiter, or the other direction is armed in another mode."""
@@ -491,7 +490,7 @@ class Reactor:
         if slot is not None:
             if not _is_gone(slot):
                 if slot.owner is None:  # a number proves nothing: the kernel is asked again
-                    slot.owner, slot.confirmed = owner, False
+                    slot.owner, slot.told = owner, 0
                 return slot
             mask = slot.mask
             self._settle_closed(slot)
@@ -513,7 +512,7 @@ class Reactor:
 
     def _settle_closed(self, slot: Slot) -> None:
         slot.closed = True
-        slot.mask = 0
+        slot.mask = slot.told = 0
         self._slots.pop(slot.fd, None)
         holders = tuple(slot.holders())
         slot.reader = slot.writer = None
@@ -528,7 +527,7 @@ class Reactor:
         both show as the error of the call that was tried first.
         """
         fd, before = slot.fd, slot.mask
-        slot.mask = 0
+        slot.mask = slot.told = 0
         if mask == 0:
             if before:
                 self._removed_in = self.turns
@@ -548,7 +547,7 @@ class Reactor:
             except FileExistsError:
                 self._poller.modify(fd, mask)
         slot.mask = mask
-        slot.confirmed = True
+        slot.told = 0 if mask & (ET | ONESHOT) else mask
 
     def _drop_unconsumed(self) -> None:
         """No interest in what was reported in the turn that ends and is still held by nobody."""

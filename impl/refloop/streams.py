@@ -1,10 +1,12 @@
 """Byte streams over nonblocking sockets, TCP and Unix, and the servers and clients of them.
 
-*Receiving waits first.* It is a checkpoint in any case, so the wait is what it owes; and after the wait one
-``recv`` suffices where trying first would take two. *Sending tries first*, since a socket is nearly always
-writable: refuse if cancelled, hand over what the kernel takes, wait for room for the rest, and let the others
-run. There is no buffer on either side: what was sent is with the kernel, and what was not received is there
-still, so an idle connection costs its objects and nothing else.
+Both wait first and act then, so that a cancellation comes before the effect. *Receiving* waits for the
+socket: it is a checkpoint in any case, and after the wait one ``recv`` suffices where trying first would take
+two. *Sending* does not, since a socket is nearly always writable: it is a plain checkpoint, then hands over
+what the kernel takes, and waits for room only for the rest. Letting the others run before the send and not
+after it also spares a turn in which the next request comes in while nobody waits for it. There is no buffer
+on either side: what was sent is with the kernel, and what was not received is there still, so an idle
+connection costs its objects and nothing else.
 
 *Closing* tells the reactor first. A task that waits for the stream, or was woken and has not run, gets
 :class:`ClosedResourceError`, and never touches the number again.
@@ -24,7 +26,7 @@ from refloop.groups import TaskGroup
 from refloop.here import current_runtime
 from refloop.kernel import MILLISECOND
 from refloop.reactor import Direction
-from refloop.tasks import CHECKPOINT, PAUSE, Trap, checkpoint, suspend
+from refloop.tasks import CHECKPOINT, Trap, checkpoint, suspend
 from refloop.waits import Readiness, notify_closing, sleep, wait_writable
 
 RECEIVE_BYTES: Final = 65_536
@@ -91,7 +93,7 @@ class SocketStream:
                 f"{max_bytes} bytes cannot be told from the end of the stream: ask for one or more"
             )
         while True:
-            yield from suspend(self._readable)
+            yield self._readable
             if self.closed:
                 raise ClosedResourceError("the stream was closed before the task that was woken ran")
             try:
@@ -107,9 +109,7 @@ class SocketStream:
         closing. Raises :class:`BusyResourceError` while another task sends, :class:`ClosedResourceError` if
         this end is closed, and the OSError of ``send(2)``, BrokenPipeError for one.
         """
-        task = self._runtime.current
-        if task is None or task.scope.effective:
-            yield from suspend(CHECKPOINT)
+        yield CHECKPOINT
         if self._sending:
             raise BusyResourceError("another task is sending on this stream")
         if self.closed:
@@ -118,9 +118,8 @@ class SocketStream:
             sent = self.socket.send(data)
         except BlockingIOError:
             sent = 0
-        if sent < len(data) or isinstance(data, memoryview):
+        if type(data) is not bytes or sent < len(data):
             yield from self._send_rest(memoryview(data).cast("B")[sent:])
-        yield from suspend(PAUSE)
 
     @types.coroutine
     def _send_rest(self, rest: memoryview) -> Generator[Trap, None, None]:

@@ -1,14 +1,12 @@
 """Tasks: coroutines, and the one door between them and the scheduler.
 
-A coroutine gives up the thread by yielding a :class:`Trap`, which it does in one place, :func:`suspend`. A
-trap is what the task waits for, and knows two things: how to *arm* the wait, so that somebody will call
-:meth:`Task.wake`, and how to *abort* it as though it had never been armed. That undo is all that cancellation
-needs to know of an operation. Two traps stand for no wait at all: :data:`CHECKPOINT`, which lets the others
-run, and :data:`PAUSE`, which does the same for an operation that has had its effect and so can no longer be
-cancelled.
+A coroutine gives up the thread by yielding a :class:`Trap`, and nothing else is ever yielded. A trap is what
+the task waits for, and knows two things: how to *arm* the wait, so that somebody will call :meth:`Task.wake`,
+and how to *abort* it as though it had never been armed. That undo is all that cancellation needs to know of
+an operation. One trap stands for no wait at all, :data:`CHECKPOINT`: it lets the others run.
 
-A public operation is therefore one of two shapes, and a checkpoint in both, on every successful call: *wait,
-then act* (the cancellation comes before the effect or not at all), or *refuse if cancelled, act, pause*.
+Every public operation waits first and acts then, on every successful call. So it is a checkpoint always, and
+a cancellation comes before the effect or not at all.
 
 A task's life is the table :data:`LIFE`, which is total: what it does not allow raises, and changes nothing.
 The steps of tasks are entries of the reactor's ready queue like any callback, one step a turn each; the queue
@@ -130,16 +128,10 @@ class _NoWait(Trap):
 CHECKPOINT: Final[Trap] = _NoWait()
 """Lets every other ready task run, and delivers cancellation."""
 
-PAUSE: Final[Trap] = _NoWait()
-"""Lets every other ready task run, and delivers nothing: for an operation that has had its effect."""
-
 
 @types.coroutine
 def suspend(trap: Trap) -> Generator[Trap, None, None]:
-    """Give up the thread until ``trap`` lets go; raises what the wait was ended with.
-
-    The one ``yield`` of this package that meets the scheduler.
-    """
+    """Give up the thread until ``trap`` lets go; raises what the wait was ended with."""
     yield trap
 
 
@@ -230,13 +222,11 @@ class Task(Generic[T_co]):
         runtime = self.runtime
         runtime.current = self
         self.state = RUNNING
-        error = self._error
         try:
-            if error is None:
+            if self._error is None:
                 trap = self._coroutine.send(None)
             else:
-                self._error = None
-                trap = self._coroutine.throw(error)
+                trap = self._coroutine.throw(self._take_error())
         except StopIteration as stop:
             self._end(stop.value, None)
         except BaseException as failure:
@@ -245,24 +235,26 @@ class Task(Generic[T_co]):
                 raise  # they end the run, wherever they strike
         else:
             self.trap = trap
-            if trap is PAUSE or (trap is CHECKPOINT and not self.scope.effective):
+            if self.scope.effective:
+                self.state = WAITING
+                self.wake(Cancelled(self.scope.source()))
+            elif trap is CHECKPOINT:
                 self.state = READY
                 runtime.ready.append(self)
             else:
                 self.state = WAITING
-                self._wait(trap)
+                try:
+                    trap.arm(self)
+                except Exception as refusal:
+                    self.wake(_refused(trap, refusal))
         finally:
-            error = None
             runtime.current = None
 
-    def _wait(self, trap: Trap) -> None:
-        if self.scope.effective:
-            self.wake(Cancelled(self.scope.source()))
-            return
-        try:
-            trap.arm(self)
-        except Exception as refusal:
-            self.wake(_refused(trap, refusal))
+    def _take_error(self) -> BaseException:
+        # No variable of run's may hold it: the traceback of the error will hold run's frame.
+        error, self._error = self._error, None
+        assert error is not None
+        return error
 
     def wake(self, error: BaseException | None = None) -> None:
         """End the wait: the task's next step, in the next ready phase, goes on or raises ``error``."""
@@ -273,10 +265,15 @@ class Task(Generic[T_co]):
         self.runtime.ready.append(self)
 
     def interrupt(self) -> None:
-        """If the task is cancelled, and waits: undo the wait, and have its next step raise."""
-        if self.scope.effective and self.state is WAITING:
+        """If the task is cancelled, and waits or is at a checkpoint: undo that, and have its next step
+        raise."""
+        if not self.scope.effective:
+            return
+        if self.state is WAITING:
             self.trap.abort(self)
             self.wake(Cancelled(self.scope.source()))
+        elif self.state is READY and self.trap is CHECKPOINT and self._error is None:
+            self._error = Cancelled(self.scope.source())
 
     def _end(self, value: T_co | None, error: BaseException | None) -> None:
         self.state = DONE

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 
 from refloop.errors import ClosedResourceError
 from refloop.here import current_reactor
-from refloop.kernel import ET, ONESHOT, Resource
+from refloop.kernel import Resource
 from refloop.reactor import INTEREST, Direction, Mode, Reactor, Slot
 from refloop.tasks import CHECKPOINT, ParkingLot, Task, Trap, suspend
 from refloop.timers import Timer
@@ -23,20 +23,20 @@ from refloop.timers import Timer
 class Readiness(Trap):
     """That a read, or a write, of one descriptor would not suspend; a hint, as readiness is."""
 
-    __slots__ = ("_mask", "_reactor", "_reads", "_slot", "_task", "direction", "interest", "reason")
+    __slots__ = ("_reactor", "_reads", "_slot", "_task", "born", "direction", "interest", "reason")
     mode: ClassVar[Mode] = Mode.LEVEL
-    #: A task waits only in its step, which is after the batch of the turn: no batch is older than its wait.
-    born: ClassVar[int] = -1
 
     def __init__(self, reactor: Reactor, slot: Slot, direction: Direction) -> None:
         self._reactor = reactor
         self._slot = slot
         self._task: Task[object] | None = None
         self._reads = direction is Direction.READ
-        self._mask = INTEREST[direction] | ET | ONESHOT
         self.direction: Final = direction
         self.interest: Final = INTEREST[direction]
         self.reason = direction.value
+        # A task waits in its step, after the batch of the turn has been dispatched: none is older than the
+        # wait.
+        self.born: Final = -1
 
     @property
     def fd(self) -> int:
@@ -48,26 +48,25 @@ class Readiness(Trap):
 
     def arm(self, task: Task[object], /) -> None:
         slot = self._slot
-        if slot.confirmed and slot.mask & self._mask == self.interest and self._free(slot):
-            # The kernel has been told already: this interest, level-triggered, of this descriptor.
-            if self._reads:
-                slot.reader = self
-            else:
-                slot.writer = self
+        if self._reads and slot.reader is None and slot.told & self.interest:
+            slot.reader = self
+        elif not self._reads and slot.writer is None and slot.told & self.interest:
+            slot.writer = self
         elif slot.closed:
             raise ClosedResourceError(f"descriptor {slot.fd} has been closed")
         else:
             self._reactor.hold(slot, self.direction, self)
         self._task = task
 
-    def _free(self, slot: Slot) -> bool:
-        return (slot.reader if self._reads else slot.writer) is None
-
     def abort(self, _task: Task[object], /) -> None:
         self._release()
 
     def fire(self, _events: int, /) -> None:
-        self._release().wake()
+        if self._reads:
+            self._slot.reader = None
+        else:
+            self._slot.writer = None
+        self._task.wake()  # type: ignore[union-attr]  # who holds a slot has a task
 
     def settle_closed(self) -> None:
         error = ClosedResourceError(f"descriptor {self.fd} was closed while a task waited for it")

@@ -733,16 +733,22 @@ def test_a_cancellation_from_outside_reaches_the_children_and_leaves_as_itself(r
 def test_waiting_again_and_again_costs_no_epoll_ctl(kernel: FakeKernel, runtime: Runtime, pair: Pair) -> None:
     ours, theirs = pair
 
-    async def main() -> None:
+    async def read() -> None:
         for _ in range(10):
             theirs.send(b"x")
             await wait_readable(ours)
             assert ours.recv(10) == b"x"
         notify_closing(ours)
 
+    async def write() -> None:
+        for _ in range(10):
+            await wait_writable(ours)
+        notify_closing(ours)
+
     before = len(kernel.controls)
-    runtime.run_until_done(runtime.spawn(main))
-    assert [what for what, _, _ in kernel.controls[before:]] == ["register", "unregister"]
+    runtime.run_until_done(runtime.spawn(read))
+    runtime.run_until_done(runtime.spawn(write))
+    assert [what for what, _, _ in kernel.controls[before:]] == ["register", "unregister"] * 2
 
 
 def test_what_nobody_waits_for_any_more_leaves_the_interest_set(
