@@ -45,8 +45,8 @@ KERNEL_MODEL_MUTANTS: tuple[Mutant, ...] = (
         name="stream-all-or-nothing",
         clause="STREAM.WRITE.PARTIAL",
         path=_MODEL + "stream.py",
-        old="tuple(range(1, min(size, room) + 1))",
-        new="((size,) if size <= room else ())",
+        old="range(1 if short else max(surely, 1), most + 1)",
+        new="range(size, most + 1)",
         story="A nonblocking write takes all of its bytes or none.",
     ),
     Mutant(

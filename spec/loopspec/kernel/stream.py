@@ -19,9 +19,9 @@ from loopspec.kernel.state import Buffer, Connection, End, ObjectId, State
 @law("STREAM.WRITE.PARTIAL", Kind.STEP, source="write(2)")
 def accepted(buffer: Buffer, used: int, size: int, writable: bool, short: bool) -> tuple[int, ...]:
     """A nonblocking write accepts between one byte and all of them, or EAGAIN."""
-    room = buffer.most - used
-    fits = used + size <= buffer.sure + buffer.atomic
-    some = (size,) if fits and not short else tuple(range(1, min(size, room) + 1))
+    most = min(size, buffer.most - used)
+    surely = min(size, buffer.sure + buffer.atomic - used)
+    some = tuple(range(1 if short else max(surely, 1), most + 1))
     return some if writable else (*some, 0)
 
 

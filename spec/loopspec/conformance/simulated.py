@@ -1,0 +1,512 @@
+"""The simulated kernel: the model, run, behind the port that a reactor has to the real one.
+
+A reactor asks its kernel for a clock, a poller and a waker, and its sockets come from outside; here all of
+them are one state of the model and calls on it. What the model leaves to the world is chosen by a schedule: a
+function that is asked for a number below n whenever n things may happen, so that a run is a tape of small
+integers and can be replayed. 0 is always what a calm Linux does. Faults are choices too, if they are asked
+for.
+
+Time is virtual. It stands still while the loop runs and passes only inside a wait that would sleep: up to the
+next thing that the world has been told to do (:meth:`SimulatedKernel.later`), or to the timeout. A wait that
+nothing will ever end is an error and not a hang.
+
+The model is a function of hashable values, so its answers are remembered, and shared by all kernels of a
+process; nearly every step of a loop in its steady state has been taken before.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from loopspec.kernel import codec
+from loopspec.kernel.calls import (
+    DONE,
+    Abort,
+    Accept,
+    Call,
+    Close,
+    Connect,
+    Control,
+    Count,
+    Data,
+    EpollControl,
+    EpollWait,
+    Events,
+    Failed,
+    GetError,
+    Handshake,
+    How,
+    Listen,
+    Opened,
+    OpenEpoll,
+    OpenEvent,
+    OpenPair,
+    OpenSocket,
+    Outcome,
+    Read,
+    Result,
+    SetNonblocking,
+    Shutdown,
+    Sleeps,
+    Write,
+)
+from loopspec.kernel.fd import names_of
+from loopspec.kernel.state import (
+    IN,
+    Buffer,
+    Connection,
+    Errno,
+    Limits,
+    Listener,
+    Mask,
+    Number,
+    State,
+    ThreadId,
+    initial,
+)
+from loopspec.kernel.step import step
+
+MILLISECOND: Final = 1_000_000
+SECOND: Final = 1_000_000_000
+
+LOOP = ThreadId(0)
+
+Choose: TypeAlias = Callable[[int], int]
+"""The schedule: asked with n > 1, answers a number in range(n)."""
+
+Fault: TypeAlias = Literal["EARLY", "SPURIOUS", "EMFILE", "ECONNABORTED", "ENOBUFS"]
+"""``EARLY``: a wait ends with nothing before its timeout, as after a signal. ``SPURIOUS``: it reports a
+registration that is not ready. The others: accept and send fail so. Short reads and writes are a limit of the
+kernel: :attr:`~loopspec.kernel.state.Limits.short`."""
+
+ROOMY = Limits(
+    numbers=1024,
+    pipe=Buffer(sure=15 << 12, most=16 << 12, atomic=1 << 12),
+    unix=Buffer(sure=(1 << 16) - 1, most=1 << 16),
+    tcp=Buffer(sure=(1 << 16) - 1, most=1 << 16),
+)
+"""Buffers as large as Linux has them, writable while there is room; :func:`tight` is the opposite."""
+
+
+class NothingWillHappenError(AssertionError):
+    """The loop sleeps without a timeout, and the world has nothing left to do."""
+
+
+class WouldBlockForEverError(AssertionError):
+    """A call on a blocking descriptor would suspend the loop's thread, and nobody is there to wake it."""
+
+
+def calm(_: int) -> int:
+    """The schedule on which everything goes as it usually does."""
+    return 0
+
+
+class Tape:
+    """A schedule that is a sequence of numbers, of which each is taken modulo what is asked; calm at its end.
+
+    ``asked`` are the numbers of options so far: what an explorer needs to try the others.
+    """
+
+    def __init__(self, choices: Iterable[int]) -> None:
+        self._choices = iter(choices)
+        self.asked: list[int] = []
+
+    def __call__(self, options: int) -> int:
+        self.asked.append(options)
+        return next(self._choices, 0) % options
+
+
+# --- remembering ------------------------------------------------------------------------------------------
+
+
+class _Answer(NamedTuple):
+    state: State
+    result: Result
+
+
+_MEMORY: dict[tuple[State, Call], tuple[_Answer, ...]] = {}
+_MEMORY_SIZE = 200_000
+
+
+def _answers(state: State, call: Call) -> tuple[_Answer, ...]:
+    """The outcomes of ``call``, in an order that is the same in every process: what is usual first."""
+    key = (state, call)
+    known = _MEMORY.get(key)
+    if known is None:
+        outcomes = list(step(state, call))
+        if len(outcomes) > 1:
+            outcomes.sort(key=_unusual)
+        known = tuple(_Answer(outcome.state, outcome.result) for outcome in outcomes)
+        if len(_MEMORY) >= _MEMORY_SIZE:
+            _MEMORY.clear()
+        _MEMORY[key] = known
+    return known
+
+
+def _unusual(outcome: Outcome) -> tuple[bool, int, str, str]:
+    result = outcome.result
+    size = 0
+    if isinstance(result, Count):
+        size = result.value
+    elif isinstance(result, Data):
+        size = len(result.data)
+    # An edge where there may be one is what Linux does: the longer ready lists come first.
+    listed = sum(len(interest.ready) for interest in outcome.state.epolls.values())
+    place = _PRECEDENCE.get(result.errno, len(_PRECEDENCE)) if isinstance(result, Failed) else 0
+    refused = isinstance(result, Failed | Sleeps)
+    return refused, place - size - listed, repr(result), codec.encode(outcome.state)
+
+
+_PRECEDENCE: Final = {
+    errno: place
+    for place, errno in enumerate((Errno.EFAULT, Errno.EBADF, Errno.EPERM, Errno.ELOOP, Errno.EINVAL))
+}
+"""The order in which fs/eventpoll.c happens to look; no page promises it."""
+
+
+# --- the kernel -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Which faults the schedule may choose, and how many of them in a run: with no end, nothing is live."""
+
+    kinds: frozenset[Fault] = frozenset()
+    most: int = 4
+
+
+class SimulatedKernel:
+    """A kernel for one loop and for the clients that it serves."""
+
+    def __init__(self, choose: Choose = calm, limits: Limits = ROOMY, faults: Faults | None = None) -> None:
+        self.state = initial(1, limits)
+        self.now = 0
+        self._choose = choose
+        self._faults = faults or Faults()
+        self._left = self._faults.most
+        self._agenda: list[tuple[int, int, Callable[[], object]]] = []
+        self._order = count()
+
+    def clock(self) -> int:
+        """The virtual time, in nanoseconds."""
+        return self.now
+
+    def poller(self) -> SimulatedPoller:
+        """A new epoll."""
+        return SimulatedPoller(self, self.opened(OpenEpoll())[0])
+
+    def waker(self) -> SimulatedWaker:
+        """A new eventfd."""
+        return SimulatedWaker(self, self.opened(OpenEvent(0, nonblocking=True))[0])
+
+    # --- the world ---
+
+    def later(self, delay: int, action: Callable[[], object]) -> None:
+        """Have the world do ``action`` once the loop sleeps and ``delay`` nanoseconds have passed from now.
+
+        What is due at one instant is done in the order that the schedule chooses.
+        """
+        heapq.heappush(self._agenda, (self.now + delay, next(self._order), action))
+
+    def pair(self) -> tuple[SimulatedSocket, SimulatedSocket]:
+        """A Unix stream pair: one end for the loop, one for a client."""
+        ours, theirs = self.opened(OpenPair())
+        return SimulatedSocket(self, ours), SimulatedSocket(self, theirs)
+
+    def socket(self) -> SimulatedSocket:
+        """A fresh TCP socket."""
+        return SimulatedSocket(self, self.opened(OpenSocket())[0])
+
+    def listener(self, port: int, backlog: int = 128) -> SimulatedSocket:
+        """A TCP socket that listens."""
+        made = self.socket()
+        made.listen_on(port, backlog)
+        return made
+
+    # --- calls ---
+
+    def call(self, call: Call) -> Result:
+        """Make ``call``; the schedule chooses its outcome. Raises the OSError that it may fail with.
+
+        Raises :class:`WouldBlockForEverError` if it would suspend the loop's thread.
+        """
+        answers = _answers(self.state, call)
+        answer = answers[0] if len(answers) == 1 else answers[self._choose(len(answers))]
+        result = answer.result
+        if isinstance(result, Sleeps):
+            raise WouldBlockForEverError(call)
+        self.state = answer.state
+        if isinstance(result, Failed):
+            raise OSError(result.errno, os.strerror(result.errno))
+        return result
+
+    def opened(self, call: Call) -> tuple[Number, ...]:
+        """Make a call that opens descriptors; their numbers."""
+        result = self.call(call)
+        assert isinstance(result, Opened), result
+        return result.numbers
+
+    def fault(self, kind: Fault) -> bool:
+        """Whether the schedule has chosen this fault now."""
+        if kind not in self._faults.kinds or not self._left or not self._choose(2):
+            return False
+        self._left -= 1
+        return True
+
+    def carry(self) -> None:
+        """The network carries every handshake that is under way and can be."""
+        waiting = [
+            id
+            for id, found in self.state.objects.items()
+            if isinstance(found, Connection) and found.under_way
+        ]
+        for id in waiting:
+            answers = _answers(self.state, Handshake(id))
+            if answers:
+                self.state = answers[self._choose(len(answers)) if len(answers) > 1 else 0].state
+
+    # --- time ---
+
+    def pass_time(self, until: int | None) -> bool:
+        """Let the world act, or time pass, and say whether ``until`` has not come yet."""
+        self.carry()
+        if self._agenda and (until is None or self._agenda[0][0] <= until):
+            self.now = max(self.now, self._agenda[0][0])
+            due: list[tuple[int, int, Callable[[], object]]] = []
+            while self._agenda and self._agenda[0][0] <= self.now:
+                due.append(heapq.heappop(self._agenda))
+            chosen = due.pop(self._choose(len(due)) if len(due) > 1 else 0)
+            for entry in due:
+                heapq.heappush(self._agenda, entry)
+            chosen[2]()
+            self.carry()
+            return True
+        if until is None:
+            raise NothingWillHappenError("the loop sleeps, and nothing is left to wake it")
+        self.now = until
+        return False
+
+
+class SimulatedPoller:
+    """``select.epoll`` on the simulated kernel."""
+
+    def __init__(self, kernel: SimulatedKernel, number: Number) -> None:
+        self._kernel = kernel
+        self._number = number
+        self.closed = False
+
+    def fileno(self) -> int:
+        """Its descriptor. Raises ValueError once closed, as all methods do but :meth:`close`."""
+        if self.closed:
+            raise ValueError("I/O operation on closed epoll object")
+        return self._number
+
+    def close(self) -> None:
+        """close(2). Idempotent."""
+        if not self.closed:
+            self.closed = True
+            self._kernel.call(Close(self._number))
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        """EPOLL_CTL_ADD; raises the OSError of epoll_ctl(2)."""
+        self._control(Control.ADD, fd, eventmask)
+
+    def modify(self, fd: int, eventmask: int, /) -> None:
+        """EPOLL_CTL_MOD."""
+        self._control(Control.MOD, fd, eventmask)
+
+    def unregister(self, fd: int, /) -> None:
+        """EPOLL_CTL_DEL."""
+        self._control(Control.DEL, fd, 0)
+
+    def _control(self, op: Control, fd: int, eventmask: int) -> None:
+        epfd = Number(self.fileno())
+        self._kernel.call(EpollControl(epfd, op, Number(fd), Mask(eventmask & 0xFFFFFFFF), fd))
+
+    def poll(self, timeout: float | None, maxevents: int, /) -> list[tuple[int, int]]:
+        """Wait for at most ``timeout`` seconds, rounded up to milliseconds; None or less than 0 is without
+        end.
+
+        Raises :class:`NothingWillHappenError` if nothing will ever end the wait.
+        """
+        kernel, number = self._kernel, Number(self.fileno())
+        wait = EpollWait(number, 1023 if maxevents == -1 else maxevents, 0)
+        batch = self._batch(wait)
+        if batch or timeout == 0:
+            return batch
+        until = None
+        if timeout is not None and timeout >= 0:
+            until = kernel.now + math.ceil(math.ceil(timeout * SECOND) / MILLISECOND) * MILLISECOND
+        if kernel.fault("EARLY"):
+            return []
+        while not batch:
+            going = kernel.pass_time(until)
+            batch = self._batch(wait)
+            if not going:
+                break
+        return batch
+
+    def _batch(self, wait: EpollWait) -> list[tuple[int, int]]:
+        result = self._kernel.call(wait)
+        assert isinstance(result, Events), result
+        batch: list[tuple[int, int]] = list(result.batch)
+        if self._kernel.fault("SPURIOUS"):
+            batch += self._not_ready(batch, wait.maxevents - len(batch))
+        return batch
+
+    def _not_ready(self, batch: list[tuple[int, int]], room: int) -> list[tuple[int, int]]:
+        """One registration that wants to read and was not reported."""
+        state = self._kernel.state
+        interest = state.epolls[names_of(state, LOOP)[self._number]]
+        told = {fd for fd, _ in batch}
+        silent = sorted(key.number for key, held in interest.registrations.items() if held.mask & IN)
+        return [(int(fd), int(IN)) for fd in silent if fd not in told][: min(room, 1)]
+
+
+class SimulatedWaker:
+    """One bit on an eventfd."""
+
+    def __init__(self, kernel: SimulatedKernel, number: Number) -> None:
+        self._kernel = kernel
+        self._number = number
+        self._closed = False
+
+    def fileno(self) -> int:
+        """Its descriptor, -1 once closed."""
+        return -1 if self._closed else self._number
+
+    def signal(self) -> None:
+        """Set the bit; a full counter has it set already. Nothing after close."""
+        if not self._closed and not self._is_set():
+            self._kernel.call(Write(self._number, _ONE))
+
+    def drain(self) -> None:
+        """Clear the bit."""
+        if not self._closed and self._is_set():
+            self._kernel.call(Read(self._number, 8))
+
+    def _is_set(self) -> bool:
+        return _answers(self._kernel.state, Read(self._number, 8))[0].result == Data(_ONE)
+
+    def close(self) -> None:
+        """close(2). Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._kernel.call(Close(self._number))
+
+
+_ONE = (1).to_bytes(8, "little")
+
+
+class SimulatedSocket:
+    """The methods of ``socket.socket`` that a loop and its clients use, on the simulated kernel.
+
+    The ends of a client are nonblocking in fact: where a real one would be suspended,
+    :class:`WouldBlockForEverError` is raised, since there is one thread and it is the loop's.
+    """
+
+    def __init__(self, kernel: SimulatedKernel, number: Number) -> None:
+        self._kernel = kernel
+        self._number = number
+        self._peer = ("127.0.0.1", 0)
+
+    def fileno(self) -> int:
+        """Its descriptor, -1 once closed."""
+        return self._number
+
+    def setblocking(self, flag: bool, /) -> None:
+        """O_NONBLOCK of the description."""
+        self._kernel.call(SetNonblocking(self._number, not flag))
+
+    def recv(self, size: int, /) -> bytes:
+        """recv(2); empty is end of file. Raises its OSError, BlockingIOError for one."""
+        result = self._kernel.call(Read(self._number, size))
+        assert isinstance(result, Data), result
+        return result.data
+
+    def send(self, data: bytes | bytearray | memoryview, /) -> int:
+        """send(2): how many bytes were taken. Raises its OSError, BlockingIOError for one."""
+        if self._kernel.fault("ENOBUFS"):
+            raise OSError(105, os.strerror(105))
+        taken = bytes(data)
+        if not taken:
+            return 0
+        result = self._kernel.call(Write(self._number, taken))
+        assert isinstance(result, Count), result
+        return result.value
+
+    def sendall(self, data: bytes, /) -> None:
+        """All of ``data``, which must fit; for clients."""
+        rest = data
+        while rest:
+            rest = rest[self.send(rest) :]
+
+    def shutdown(self, how: int, /) -> None:
+        """shutdown(2)."""
+        self._kernel.call(Shutdown(self._number, How(how)))
+
+    def listen_on(self, port: int, backlog: int) -> None:
+        """bind(2) to ``port`` and listen(2)."""
+        self._kernel.call(Listen(self._number, port, backlog))
+        self._peer = ("127.0.0.1", port)
+
+    def getsockname(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self._peer
+
+    def connect_ex(self, address: tuple[str, int], /) -> int:
+        """connect(2): 0 or the errno."""
+        try:
+            assert self._kernel.call(Connect(self._number, address[1])) == DONE
+        except OSError as error:
+            return error.errno or 0
+        return 0
+
+    def getsockopt(self, level: int, option: int, /) -> int:
+        """SO_ERROR, whatever is asked for."""
+        del level, option
+        result = self._kernel.call(GetError(self._number))
+        assert isinstance(result, Count), result
+        return result.value
+
+    def accept(self) -> tuple[SimulatedSocket, tuple[str, int]]:
+        """accept(2). Raises its OSError: BlockingIOError, and EMFILE or ECONNABORTED as faults."""
+        if self._kernel.fault("EMFILE"):
+            raise OSError(Errno.EMFILE, os.strerror(Errno.EMFILE))
+        if self._kernel.fault("ECONNABORTED") and self._lose_one():
+            raise OSError(Errno.ECONNABORTED, os.strerror(Errno.ECONNABORTED))
+        (number,) = self._kernel.opened(Accept(self._number))
+        return SimulatedSocket(self._kernel, number), ("127.0.0.1", 0)
+
+    def _lose_one(self) -> bool:
+        """The oldest connection of the queue is gone before it was accepted."""
+        state = self._kernel.state
+        kind = state.files[names_of(state, LOOP)[self._number]].kind
+        if not isinstance(kind, Listener) or not kind.queue:
+            return False
+        (number,) = self._kernel.opened(Accept(self._number))
+        self._kernel.call(Abort(number))
+        return True
+
+    def close(self) -> None:
+        """close(2). Idempotent."""
+        if self._number >= 0:
+            number, self._number = self._number, Number(-1)
+            self._kernel.call(Close(number))
+
+    def reset(self) -> None:
+        """Close with a reset, as SO_LINGER with time 0 does; for clients over TCP."""
+        number, self._number = self._number, Number(-1)
+        self._kernel.call(Abort(number))
+
+
+def tight(unix: int = 2, short: bool = True) -> Limits:
+    """Limits with buffers of ``unix`` bytes and short transfers: backpressure at once, on every path."""
+    small = Buffer(sure=0, most=unix)
+    return replace(ROOMY, unix=small, tcp=small, short=short)
