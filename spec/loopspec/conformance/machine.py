@@ -26,6 +26,7 @@ import struct
 import termios
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -427,7 +428,10 @@ class Child:
         here, there = socket.socketpair()
         self._here = socket.socket(fileno=_moved_above(here.detach(), above))
         there = socket.socket(fileno=_moved_above(there.detach(), above))
-        self.pid = os.fork()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of threads at a fork. Ours sleep in system calls and hold no lock.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
         if self.pid == 0:
             self._serve(hands, there)
         there.close()
