@@ -7,9 +7,9 @@ effective and it does not shield. That is a level: as long as it lasts, every ch
 
 Delivery happens where a task gives itself up to the scheduler, and nowhere else. A task that is suspended
 when its scope becomes effective is taken out of its wait by the undo that its trap supplies; one that has
-been woken already keeps what it was woken with, and meets the cancellation at its next checkpoint; one that is
-at a plain checkpoint was woken with nothing, and raises; one that asks to wait inside an effective scope is not
-let wait. So the operation has no effect.
+been woken already keeps what it was woken with, and meets the cancellation at its next checkpoint; one that
+is at a plain checkpoint was woken with nothing, and raises; one that asks to wait inside an effective scope
+is not let wait. So the operation has no effect.
 
 A :class:`Cancelled` carries the scope that it was issued for, the outermost one that is cancelled and not
 shielded away, and that scope alone absorbs it. If a further one is cancelled while the stack unwinds, it
@@ -197,11 +197,8 @@ class CancelScope:
     def _arm(self) -> None:
         if self._deadline is None or self.cancel_called:
             return
-        reactor = current_reactor()
-        if self._deadline <= reactor.clock():
-            self.cancel()
-        else:
-            self._timer = reactor.call_at(self._deadline, self.cancel)
+        # Also in the past: the timer phase comes before the next step of whoever is inside.
+        self._timer = current_reactor().call_at(self._deadline, self.cancel)
 
     def _disarm(self) -> None:
         if self._timer is not None:

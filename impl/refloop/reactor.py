@@ -110,10 +110,9 @@ class Holder(Protocol):
 class Slot:
     """What the reactor knows of one descriptor number.
 
-    ``mask`` is the interest set's entry as the kernel was last told, 0 for none; ``told`` is the same if it
-    is level-triggered and was told for this descriptor, not for another with the same number; ``owner`` is
-    the socket or file that the number came from, None if it came from elsewhere; ``closed`` says that the
-    number was given back.
+    ``mask`` is the interest set's entry as the kernel was last told, 0 for none; ``told`` is the same if that
+    was for this very descriptor, and not for another that had its number; ``owner`` is the socket or file that
+    the number came from, None if it came from elsewhere; ``closed`` says that the number was given back.
     """
 
     __slots__ = ("closed", "fd", "mask", "owner", "reader", "told", "writer")
@@ -546,8 +545,7 @@ class Reactor:
                 self._poller.register(fd, mask)
             except FileExistsError:
                 self._poller.modify(fd, mask)
-        slot.mask = mask
-        slot.told = 0 if mask & (ET | ONESHOT) else mask
+        slot.mask = slot.told = mask
 
     def _drop_unconsumed(self) -> None:
         """No interest in what was reported in the turn that ends and is still held by nobody."""

@@ -272,7 +272,7 @@ class Task(Generic[T_co]):
         if self.state is WAITING:
             self.trap.abort(self)
             self.wake(Cancelled(self.scope.source()))
-        elif self.state is READY and self.trap is CHECKPOINT and self._error is None:
+        elif self.state is READY and self.trap is CHECKPOINT:
             self._error = Cancelled(self.scope.source())
 
     def _end(self, value: T_co | None, error: BaseException | None) -> None:

@@ -785,17 +785,27 @@ def test_a_number_closed_without_notice_and_reused_is_waited_for_anew(
     runtime.run_until_done(runtime.spawn(main))
 
 
-def test_a_second_waiter_is_refused_and_the_first_served(runtime: Runtime, pair: Pair) -> None:
+@pytest.mark.parametrize("direction", Direction)
+def test_a_second_waiter_is_refused_and_the_first_served(
+    runtime: Runtime, pair: Pair, direction: Direction
+) -> None:
     ours, theirs = pair
+    waits = wait_readable if direction is Direction.READ else wait_writable
+
+    async def wait() -> None:
+        await waits(ours)
 
     async def main() -> None:
-        first = runtime.spawn(wait, ours)
-        second = runtime.spawn(wait, ours)
-        with pytest.raises(BusyResourceError):
-            await second.join()
-        with pytest.raises(BusyResourceError):
-            current_reactor().register(ours, Direction.READ, lambda events: None)
         theirs.send(b"x")
+        for _ in range(2):  # the interest is new, and then it has been kept
+            first, second = runtime.spawn(wait), runtime.spawn(wait)
+            with pytest.raises(BusyResourceError):
+                await second.join()
+            await first.join()
+        first = runtime.spawn(wait)
+        await checkpoint()
+        with pytest.raises(BusyResourceError):
+            current_reactor().register(ours, direction, lambda events: None)
         await first.join()
 
     runtime.run_until_done(runtime.spawn(main))
