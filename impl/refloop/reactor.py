@@ -111,8 +111,8 @@ class Slot:
     """What the reactor knows of one descriptor number.
 
     ``mask`` is the interest set's entry as the kernel was last told, 0 for none; ``told`` is the same if that
-    was for this very descriptor, and not for another that had its number; ``owner`` is the socket or file that
-    the number came from, None if it came from elsewhere; ``closed`` says that the number was given back.
+    was for this very descriptor, and not for another that had its number; ``owner`` is the socket or file
+    that the number came from, None if it came from elsewhere; ``closed`` says that it was given back.
     """
 
     __slots__ = ("closed", "fd", "mask", "owner", "reader", "told", "writer")
