@@ -495,25 +495,33 @@ _CAUSE: dict[Reason, str] = {
     Profile.ASYNC,
     source="structured concurrency",
     watches={Done: "task", Joined: "target"},
+    also={CancelRequest: "task"},
 )
 class ExactlyOne(NamedTuple):
     """A task has exactly one outcome, and everyone who joins it sees that one."""
 
+    # A trace tells how the coroutine ended. Of one that is asked to end and ends in the same turn a loop may
+    # make a cancelled task, whatever it returned: then the first who joins says which it was.
+
     ended: tuple[Outcome, str] | None = None
+    asked: int | None = None  # the turn of the last request to cancel it
+    open: bool = False
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Done(task=task, outcome=outcome, value=value):
+            case CancelRequest(turn=turn):
+                return self if self.ended else ExactlyOne(asked=turn)
+            case Done(turn=turn, task=task, outcome=outcome, value=value):
                 if self.ended is None:
-                    return ExactlyOne((outcome, value))
+                    return ExactlyOne((outcome, value), open=self.asked == turn)
                 return Broken(
                     f"one outcome of task {task}: {_told(self.ended)}",
                     f"it ended again, with {_told((outcome, value))}",
                     self,
                 )
             case Joined(task=task, target=target, outcome=outcome, value=value):
-                if self.ended == (outcome, value):
-                    return Kept(self)
+                if self.ended == (outcome, value) or (self.open and outcome == "cancelled"):
+                    return Kept(ExactlyOne((outcome, value)))
                 ended = "its end first" if self.ended is None else _told(self.ended)
                 return Broken(
                     f"of task {target}, task {task} sees {ended}",

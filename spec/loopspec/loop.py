@@ -849,9 +849,17 @@ class HupNeverDiscards(NamedTuple):
                 # Whether a read that was cancelled has taken its bytes is CANCEL's question.
                 return self._replace(unread=self.unread.drop(self.waits[task][0]))
             case Close(stream=stream):
-                return self._replace(gone=self.gone.drop(stream), unread=self.unread.drop(stream))
+                return self._closed(stream)
             case _:
                 return self
+
+    def _closed(self, stream: int) -> HupNeverDiscards:
+        """Who waits for it now is LOOP.CLOSE's."""
+        gone: tuple[Channel, ...] = ((stream, "read"), (stream, "write"))
+        waits = self.waits.drop_all(self.waiters[channel] for channel in gone if channel in self.waiters)
+        return HupNeverDiscards(
+            self.unread.drop(stream), self.gone.drop(stream), waits, self.waiters.drop_all(gone), self.waiting
+        )
 
     def _waits(self, channel: Channel, task: int) -> HupNeverDiscards:
         first = self.waiters.get(channel)

@@ -248,6 +248,23 @@ def test_a_second_outcome_is_refused(trace: tuple[Event, ...], allowed: str, obs
     assert refused(OUTCOME, *trace) == refusal(OUTCOME, trace, 1, allowed, observed)
 
 
+@pytest.mark.clause(OUTCOME, "63728540")
+def test_of_a_task_that_ends_as_it_is_cancelled_the_first_joiner_says_how_it_ended() -> None:
+    """asyncio makes a cancelled task of one that returned in the step in which it was asked to end."""
+    cancelled = Joined(2, 1, 0, "cancelled", "")
+    returned = CancelRequest(1, 0), DONE
+    assert exercised(OUTCOME, *returned, cancelled, Joined(2, 2, 0, "cancelled", "")) == 2
+    assert exercised(OUTCOME, *returned, Joined(2, 1, 0, "value", "x")) == 1
+    trace = *returned, cancelled, Joined(2, 2, 0, "value", "x")
+    assert refused(OUTCOME, *trace) == refusal(
+        OUTCOME, trace, 3, "of task 0, task 2 sees cancelled", "it saw value 'x'"
+    )
+    earlier = CancelRequest(0, 0), DONE, cancelled
+    assert refused(OUTCOME, *earlier) == refusal(
+        OUTCOME, earlier, 2, "of task 0, task 1 sees value 'x'", "it saw cancelled"
+    )
+
+
 def call(*, suspends: bool, outcome: str = "value") -> tuple[Event, ...]:
     """One call of the operation ``get``."""
     inside = (YIELD, STEP) if suspends else ()

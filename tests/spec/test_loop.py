@@ -465,8 +465,15 @@ def test_the_end_of_a_client_wakes_both_directions(direction: str, end: Event) -
         (Send(0, b"ab"), Await(1, 0, "read", 0), CancelRequest(1, 0), Leave(0), Read(1, 0, b"")),
         (Await(1, 0, "read", 0), Await(1, 1, "read", 0), Step(1, 1, 0), Leave(0), wait(1), ASLEEP),
         (Await(1, 0, "read", 0), Leave(0), Close(1, 0, 0), wait(1), ASLEEP),
+        (Await(1, 0, "read", 0), Close(1, 0, 0), Leave(0), wait(1), ASLEEP),
     ],
-    ids=["a reset discards", "a cancelled read may have taken it", "a replaced waiter", "the server closed"],
+    ids=[
+        "a reset discards",
+        "a cancelled read may have taken it",
+        "a replaced waiter",
+        "the server closed",
+        "the server had closed",
+    ],
 )
 def test_what_others_answer_for_is_not_held_against_hup(trace: tuple[Event, ...]) -> None:
     assert exercised(HUP, *trace) == 0
