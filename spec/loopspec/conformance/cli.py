@@ -109,6 +109,17 @@ def _clauses(selectors: Sequence[str]) -> tuple[Clause, ...]:
     return select(selector.partition("@")[0] for selector in selectors)
 
 
+def _trace_clauses(selectors: Sequence[str]) -> tuple[Clause, ...]:
+    """Those of the clauses that a trace can be judged by. Raises :class:`UsageError` if there are none."""
+    clauses = tuple(entry for entry in _clauses(selectors) if entry.watches)
+    if not clauses:
+        raise UsageError(
+            f"{', '.join(selectors)} is about the kernel, and no trace of a loop shows it: "
+            "`loopspec kernel` asks the kernel"
+        )
+    return clauses
+
+
 # --- check --------------------------------------------------------------------------------------------
 
 
@@ -145,7 +156,7 @@ def check(
 
     Shows a verdict for each clause and loop, and the shortest run found that breaks each broken clause.
     """
-    clauses = _clauses(selectors)
+    clauses = _trace_clauses(selectors)
     if file is not None:
         _claim(file)
     from loopspec.conformance import campaign
@@ -218,8 +229,11 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
         yield line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=screen, transient=True) as bar:
+    # Drawn when something is told, and by no thread of the bar's own: the kernel is asked by a process that
+    # is to be alone with itself.
+    with Bar(*columns, console=screen, transient=True, auto_refresh=False) as bar:
         tasks: dict[str, TaskID] = {}
+        shown: dict[str, tuple[str, int]] = {}
 
         def draw(progress: Progress) -> None:
             if progress.loop not in tasks:
@@ -230,6 +244,10 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
                 completed=progress.done,
                 total=progress.total,
             )
+            now = (progress.phase, 100 * progress.done // progress.total)
+            if shown.get(progress.loop) != now:
+                shown[progress.loop] = now
+                bar.refresh()
 
         yield draw
 
@@ -248,7 +266,7 @@ def judge(file: str, selectors: tuple[str, ...]) -> None:
     Shows a verdict for each clause and the refused events, by line. A line that cannot be read ends the
     trace there: what was judged up to it is shown, and the exit status is 2.
     """
-    clauses = _clauses(selectors)
+    clauses = _trace_clauses(selectors)
     # What is no UTF-8 is let through here, for the reader of traces to refuse by its line.
     with click.open_file(file, encoding="utf-8", errors="surrogateescape") as stream:
         try:
@@ -297,6 +315,36 @@ def calls() -> None:
     from loopspec.conformance import calls as survey
 
     raise click.exceptions.Exit(survey.main(Console()))
+
+
+@main.command()
+@click.option(
+    "--calls", "wanted", type=click.IntRange(min=1), default=20_000, metavar="N", help="Calls to make."
+)
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same calls again.")
+def kernel(wanted: int, seed: int | None) -> None:
+    """Compare the model of the kernel with the kernel of this machine, call by call.
+
+    Shows how often each clause was asked of it and agreed. At the first disagreement it stops, and shows the
+    shortest sequence of calls that shows it, as a Python script.
+    """
+    from loopspec.conformance import live
+    from loopspec.conformance.machine import MachineError
+
+    seed = secrets.randbelow(SEEDS) if seed is None else seed
+    out = Console()
+    out.print(report.heading(seed, None), soft_wrap=True)
+    try:
+        with _progress() as on_progress:
+            found = live.compare(
+                wanted, seed, lambda made, of: on_progress(Progress("kernel", "asking", made, of))
+            )
+    except MachineError as error:
+        raise Refused(str(error)) from None
+    out.print(report.comparison(found, _clauses(())))
+    if found.disagreement is not None:
+        out.print(report.disagreement(found.disagreement), soft_wrap=True)
+        raise click.exceptions.Exit(BROKEN)
 
 
 # --- the register -------------------------------------------------------------------------------------

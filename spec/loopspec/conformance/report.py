@@ -30,6 +30,8 @@ import loopspec
 from loopspec.clause import Clause, Level
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
+from loopspec.conformance.live import Disagreement
+from loopspec.conformance.live import Report as Comparison
 from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
 from loopspec.judge import Finding, Verdict, Violation
 from loopspec.trace import Event, encode
@@ -181,6 +183,42 @@ def heading(seed: int | None, examples: int | None) -> Text:
     parts += [f"{examples:,} examples a loop"] if examples is not None else []
     parts += [f"Python {platform.python_version()}", f"{platform.system()} {platform.release()}"]
     return Text(" · ".join(parts), "dim")
+
+
+# --- the kernel -----------------------------------------------------------------------------------------
+
+
+def comparison(found: Comparison, clauses: Sequence[Clause]) -> RenderableType:
+    """How often each clause of the kernel's was asked of it, and how often it agreed."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("clause", no_wrap=True)
+    table.add_column("fired", justify="right")
+    table.add_column("agreed", justify="right")
+    table.add_column("")
+    for entry in clauses:
+        fired, agreed = found.fired[entry.id], found.agreed[entry.id]
+        if entry.watches and not fired:
+            continue  # a trace shows it, and the model has nothing to say
+        verdict = Verdict.FAIL if agreed < fired else Verdict.PASS if fired else Verdict.NOT_EXERCISED
+        sign, word, style = LOOKS[verdict]
+        table.add_row(entry.id, f"{fired:,}", f"{agreed:,}", Text(f"{sign} {word}", style))
+    asked = f"{_counted(found.calls, 'call')} in {_counted(found.sequences, 'sequence')}; at most "
+    states = f"{_counted(found.most_states, 'state')} of the model were possible at once."
+    return Group(Padding(table, (1, 0)), Text(asked + states))
+
+
+def disagreement(found: Disagreement) -> RenderableType:
+    """The shortest sequence of calls after which this kernel does what the model does not allow."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("observed", printable(found.observed))
+    for place, allowed in enumerate(found.allowed):
+        facts.add_row("" if place else "allowed", printable(allowed))
+    facts.add_row("clauses", ", ".join(sorted(found.clauses)))
+    return Group(
+        Padding(facts, (1, 0)),
+        Text("# This script shows it, on any Python 3.11 or later:"),
+        Text(found.script),
+    )
 
 
 # --- a recorded trace ---------------------------------------------------------------------------------
