@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from loopspec.conformance import scenario as s
 from loopspec.conformance.scenario import At, Program, Scenario
+
+T = TypeVar("T")
 
 _index = st.integers(0, 3)
 _size = st.integers(1, 6)
@@ -27,12 +30,17 @@ _gap = st.sampled_from((0, 0, 0, 1, 2))
 _asleep = st.sampled_from((False, False, True))
 
 
+def _one_of(*choices: SearchStrategy[T]) -> SearchStrategy[T]:
+    """Any of ``choices``. What is named twice comes twice as often: ``st.one_of`` takes it for once."""
+    return st.integers(0, len(choices) - 1).flatmap(choices.__getitem__)
+
+
 def _body(*steps: SearchStrategy[s.Do], least: int = 0, most: int = 3) -> SearchStrategy[Program]:
-    return st.lists(st.one_of(*steps), min_size=least, max_size=most).map(tuple)
+    return st.lists(_one_of(*steps), min_size=least, max_size=most).map(tuple)
 
 
 def _script(*acts: SearchStrategy[s.Act], least: int = 0, most: int = 8) -> SearchStrategy[tuple[At, ...]]:
-    at = st.builds(At, _gap, _asleep, st.one_of(*acts))
+    at = st.builds(At, _gap, _asleep, _one_of(*acts))
     return st.lists(at, min_size=least, max_size=most).map(tuple)
 
 
@@ -68,7 +76,8 @@ def _scenario(
 
 
 _small_timer = st.builds(s.Later, _delay, _body(_work, _cancel_timer, most=1))
-_timer = st.builds(s.Later, _delay, _body(_small_timer, _work, _cancel_timer, _fail, most=2))
+_due_timer = st.builds(s.Later, st.just(0), _body(_work, most=1))
+_timer = st.builds(s.Later, _delay, _body(_small_timer, _due_timer, _work, _cancel_timer, _fail, most=2))
 _hoard = st.builds(s.Hoard, st.sampled_from((1, 40, 300)))
 _soon_work = st.builds(s.Soon, _body(_small_timer, _work, _cancel_timer, most=2))
 
@@ -108,6 +117,20 @@ _descriptors = _scenario(
     streams=st.integers(1, 4),
 )
 
+_rival = st.builds(
+    s.Watch,
+    _index,
+    st.just("read"),
+    st.integers(2, 4),
+    _body(_take, _unwatch, _close, _reopen, _reopen, _fail, least=1, most=2),
+)
+
+_rivals = _scenario(
+    _body(_rival, least=2, most=4),
+    _script(_send, _send, _send, _leave, least=2, most=6),
+    streams=st.integers(2, 3),
+)
+
 _checkpoint = st.builds(s.Checkpoint, st.integers(1, 5))
 _sleep = st.builds(s.Sleep, _delay)
 _receive = st.builds(s.Receive, st.integers(0, 1), _size)
@@ -120,7 +143,7 @@ _operate = st.builds(s.Operate, st.integers(0, 7), st.booleans())
 def _task_body(
     *steps: SearchStrategy[s.Do | s.AsyncDo], least: int = 0, most: int = 4
 ) -> SearchStrategy[s.TaskProgram]:
-    return st.lists(st.one_of(*steps), min_size=least, max_size=most).map(tuple)
+    return st.lists(_one_of(*steps), min_size=least, max_size=most).map(tuple)
 
 
 _busy = st.builds(s.Spawn, st.builds(s.Checkpoint, st.integers(2, 6)).map(lambda step: (step,)))
@@ -135,8 +158,10 @@ _task = st.builds(
 
 _joiner = st.builds(s.Spawn, st.builds(lambda step: (step,), _join))
 
+_late_task = st.builds(s.Later, _delay, _body(_small_task, least=1, most=2))
+
 _tasks = _scenario(
-    _body(_task, _task, _busy, _joiner, _cancel_task, _set_event, _small_timer, least=1, most=6),
+    _body(_task, _task, _busy, _joiner, _late_task, _cancel_task, _set_event, _small_timer, least=1, most=6),
     _script(_post, _elapse, most=3),
 )
 
@@ -152,7 +177,7 @@ _streams = _scenario(
     tcp=st.booleans(),
 )
 
-_closer = st.builds(s.Later, _delay, _body(_close, _cancel_task, least=1, most=1))
+_closer = st.builds(s.Later, _delay, _body(_close, _close, _cancel_task, least=1, most=1))
 _busy_reader = st.builds(s.Spawn, _task_body(_receive, _send_all, least=1, most=2))
 
 _closing = _scenario(
@@ -189,6 +214,7 @@ FAMILIES: Mapping[str, Family] = {
     "callbacks": Family(_callbacks, ("LOOP", "CALL", "FAIR", "WAKE")),
     "wakeups": Family(_wakeups, ("WAKE", "CALL", "LOOP"), weight=2),
     "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL")),
+    "rivals": Family(_rivals, ("LOOP", "FAIR"), weight=2),
     "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
