@@ -7,8 +7,26 @@ place of one file. It counts as killed only when the generated scenarios find it
 
 from __future__ import annotations
 
+from tests.kernel.mutants import KERNEL_MODEL_MUTANTS
+from tests.mutants.call import CALL_MUTANTS, SURVEY_MUTANTS
+from tests.mutants.coro import CORO_MUTANTS
+from tests.mutants.fair import FAIR_MUTANTS
+from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.mutants.stream import STREAM_MUTANTS
+from tests.mutants.timer import TIMER_MUTANTS
+from tests.mutants.wake import WAKE_MUTANTS
 
 __all__ = ["MUTANTS", "Mutant"]
 
-MUTANTS: tuple[Mutant, ...] = ()
+MUTANTS: tuple[Mutant, ...] = (
+    *SURVEY_MUTANTS,
+    *CALL_MUTANTS,
+    *KERNEL_MODEL_MUTANTS,
+    *STREAM_MUTANTS,
+    *LOOP_MUTANTS,
+    *TIMER_MUTANTS,
+    *WAKE_MUTANTS,
+    *CORO_MUTANTS,
+    *FAIR_MUTANTS,
+)

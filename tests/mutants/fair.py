@@ -1,0 +1,88 @@
+"""Mutants of fairness: whoever is ready, and does not get his turn."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+REACTOR = "impl/refloop/reactor.py"
+STREAMS = "impl/refloop/streams.py"
+TASKS = "impl/refloop/tasks.py"
+
+FAIR_MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="fair-one-callback-a-turn",
+        clause="FAIR.READY.BOUNDED_WAIT",
+        path=REACTOR,
+        old="        for _ in range(len(self.ready)):\n",
+        new="        if self.ready:\n",
+        story="A turn runs one callback, and the queue behind it waits a turn for each.",
+    ),
+    Mutant(
+        name="fair-edge-not-drained",
+        clause="FAIR.READY.BOUNDED_WAIT",
+        path=REACTOR,
+        old="{Direction.READ: IN | RDHUP,",
+        new="{Direction.READ: IN | RDHUP | ET,",
+        story="Readers are told of the edge alone, and what one read leaves behind stays there for ever.",
+        report="https://github.com/tokio-rs/mio/issues/45",
+    ),
+    Mutant(
+        name="fair-lowest-descriptor-first",
+        clause="FAIR.READY.BOUNDED_BYPASS",
+        path=REACTOR,
+        old="            batch = self._poll(self._timeout(), self.maxevents)\n",
+        new="            batch = sorted(self._poll(self._timeout(), self.maxevents))[:1]\n",
+        story="A turn serves the ready descriptor of the highest priority, that is the lowest number, alone.",
+        report="https://github.com/systemd/systemd/issues/13236",
+    ),
+    Mutant(
+        name="fair-yield-to-the-front",
+        clause="FAIR.TASKS.STEPS_DIFFER_BY_ONE",
+        path=TASKS,
+        old="                self.state = READY\n                runtime.ready.append(self)\n",
+        new="                self.state = READY\n                runtime.ready.appendleft(self)\n",
+        story="A task that yields goes to the front of the queue.",
+        report="https://github.com/tokio-rs/tokio/pull/5223",
+    ),
+    Mutant(
+        name="fair-yield-to-nobody",
+        clause="FAIR.TASKS.STEPS_DIFFER_BY_ONE",
+        path=TASKS,
+        old="                self.state = READY\n                runtime.ready.append(self)\n",
+        new="                self.state = READY\n                self.run()\n",
+        story="A task that yields goes on at once, and the next runs only after it has ended.",
+        report="https://github.com/smol-rs/smol/issues/159",
+    ),
+    Mutant(
+        name="fair-io-before-timers",
+        clause="FAIR.PHASES.NONE_STARVES",
+        path=REACTOR,
+        old="            self._dispatch(batch)\n            self._fire_due()\n",
+        new="""            self._dispatch(batch)
+            if not batch:
+                self._fire_due()
+""",
+        story="Timers fire only in a turn without events: I/O that is always ready starves them.",
+        report="https://github.com/joyent/libuv/issues/154",
+    ),
+    Mutant(
+        name="fair-callbacks-before-io",
+        clause="FAIR.PHASES.NONE_STARVES",
+        path=REACTOR,
+        old="            self._dispatch(batch)\n            self._fire_due()\n",
+        new="""            if not self.ready:
+                self._dispatch(batch)
+            self._fire_due()
+""",
+        story="While callbacks or tasks are ready, no event is dispatched.",
+        report="https://github.com/dabeaz/curio/issues/112",
+    ),
+    Mutant(
+        name="fair-one-client-after-another",
+        clause="FAIR.SILENT_CLIENT.DELAYS_NOBODY",
+        path=STREAMS,
+        old="                group.start_soon(_handle, handler, stream)\n",
+        new="                await _handle(handler, stream)\n",
+        story="The server serves a client to its end before it accepts the next.",
+    ),
+)

@@ -1,0 +1,232 @@
+"""The hunt: does the campaign, as it runs on every loop, find a mutant of refloop by itself?
+
+Each mutant is hunted in a process of its own, forked from one in which everything but refloop is warm: the
+copy of refloop with the change in it is imported there under refloop's name, and the campaign looks for the
+first of its scenarios that breaks the mutant's clause. Nothing in the scenarios knows of the mutant; seed
+and number of examples are the same for all, so that what is printed here is found again.
+
+That scenario then runs on refloop as it is. A kill counts only if refloop keeps the clause there: what breaks
+both shows something else.
+
+A mutant that hangs is broken off by the lockstep's own alarm, as any loop is. What hangs beyond that is
+killed from outside, which is the last resort and no verdict on a clause: such a mutant is not killed.
+
+``python -m tests.mutants.hunt [NAME ...]`` prints what the hunts find.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import click
+
+from loopspec.clause import Clause, select
+from loopspec.conformance.campaign import Campaign, MakeLoop
+from loopspec.conformance.lockstep import Hand, hand
+from loopspec.conformance.result import ClauseResult
+from loopspec.conformance.scenario import Scenario, token_of
+from tests.mutants.mutant import Mutant
+from tests.mutants.table import MUTANTS
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "impl/refloop"
+ADAPTER = "loopspec.conformance.loops.refloop"
+
+SEED = 1
+ROUNDS = (100, 500, 1500)
+"""Scenarios of each family that is for the clause's area, a round after the other: which family kills is not
+known beforehand, and it mostly takes few of its scenarios."""
+
+CONTROL = 6000
+"""How many scenarios refloop itself has to survive."""
+
+_LAST_RESORT = 120.0
+"""Seconds of silence of every hunter that is out, after which they are called off."""
+
+
+@dataclass(frozen=True)
+class Hunted:
+    """What a hunt has come to: ``token`` is that of the scenario that breaks the clause, None if none of
+    ``scenarios`` does; ``spares`` says that refloop as it is keeps the clause there."""
+
+    scenarios: int
+    token: str | None = None
+    spares: bool = True
+    trouble: str | None = None
+
+
+class MisfitError(ValueError):
+    """The source has moved on from under a mutant."""
+
+
+def hunted_by_scenarios(mutants: Iterable[Mutant] = MUTANTS) -> list[Mutant]:
+    """Those of ``mutants`` that change refloop."""
+    return [mutant for mutant in mutants if mutant.path.startswith(PACKAGE + "/")]
+
+
+def mutate(mutant: Mutant, directory: Path) -> None:
+    """Put a copy of refloop into ``directory``, with ``mutant`` in it."""
+    shutil.copytree(
+        ROOT / PACKAGE, directory / Path(PACKAGE).name, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    changed = directory / Path(mutant.path).relative_to(Path(PACKAGE).parent)
+    source = changed.read_text(encoding="utf-8")
+    if source.count(mutant.old) != 1:
+        raise MisfitError(
+            f"what it changes occurs {source.count(mutant.old)} times in {mutant.path}, not once"
+        )
+    changed.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
+
+
+def hunts(mutants: Iterable[Mutant]) -> Generator[tuple[Mutant, Hunted], None, None]:
+    """Hunt ``mutants``, as many at a time as there are processors, and tell of each when its hunt is over.
+
+    To be called where no other thread runs: it forks.
+    """
+    todo = list(mutants)
+    out: dict[Connection, tuple[Mutant, BaseProcess]] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            while todo or out:
+                while todo and len(out) < (os.cpu_count() or 1):
+                    mutant = todo.pop(0)
+                    try:
+                        connection, process = _send_out(mutant, Path(directory, mutant.name))
+                    except MisfitError as error:
+                        yield mutant, Hunted(0, trouble=str(error))
+                    else:
+                        out[connection] = (mutant, process)
+                back = wait(list(out), timeout=_LAST_RESORT) if out else []
+                for connection in [each for each in out if not back or each in back]:
+                    mutant, process = out.pop(connection)
+                    yield mutant, _outcome(connection, process, called_off=not back)
+        finally:
+            for _, process in out.values():
+                _end(process)
+
+
+def _send_out(mutant: Mutant, directory: Path) -> tuple[Connection, BaseProcess]:
+    mutate(mutant, directory)
+    context = multiprocessing.get_context("fork")
+    hear, tell = context.Pipe(duplex=False)
+    process = context.Process(target=_hunt, args=(mutant.clause, directory, tell), daemon=True)
+    process.start()
+    tell.close()
+    return hear, process
+
+
+def _outcome(connection: Connection, process: BaseProcess, *, called_off: bool) -> Hunted:
+    if called_off:
+        _end(process)
+        return Hunted(0, trouble=f"called off: nothing was heard for {_LAST_RESORT:.0f} s")
+    try:
+        told = connection.recv()
+    except EOFError:
+        process.join()
+        return Hunted(0, trouble=f"its process ended by itself, with exit code {process.exitcode}")
+    finally:
+        connection.close()
+    _end(process)
+    assert isinstance(told, Hunted)
+    return told
+
+
+def _end(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
+
+
+def control() -> tuple[dict[str, int], dict[str, int]]:
+    """The campaign on refloop as it is, :data:`CONTROL` scenarios long: how often each clause was broken, if
+    it was, and how often it was exercised. Forks, as :func:`hunts` does."""
+    context = multiprocessing.get_context("fork")
+    hear, tell = context.Pipe(duplex=False)
+    process = context.Process(target=_control, args=(tell,), daemon=True)
+    process.start()
+    tell.close()
+    try:
+        if not hear.poll(_LAST_RESORT):
+            raise TimeoutError(f"nothing was heard for {_LAST_RESORT:.0f} s")
+        found: dict[str, ClauseResult] = hear.recv()
+    finally:
+        hear.close()
+        _end(process)
+    broken = {id: each.broken for id, each in found.items() if each.broken}
+    return broken, {id: each.exercised for id, each in found.items()}
+
+
+def _control(tell: Connection) -> None:
+    with hand() as other:
+        campaign = _campaign(select(), ROOT / Path(PACKAGE).parent, other)
+        campaign.look(CONTROL, SEED, lambda _: None)
+        tell.send(campaign.result().clauses)
+
+
+def _hunt(clause: str, directory: Path, tell: Connection) -> None:
+    """What the process of one hunt does."""
+    # A broken loop leaks and drops what it likes; that is not what it is hunted for.
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda _: None
+    sys.dont_write_bytecode = True
+    with hand() as other:
+        campaign = _campaign(select([clause]), directory, other)
+        try:
+            found = _first_kill(campaign, clause)
+        except Exception as error:
+            tell.send(Hunted(campaign.scenarios, trouble=f"{type(error).__name__}: {error}"))
+            return
+        if found is None:
+            tell.send(Hunted(campaign.scenarios))
+            return
+        original = _campaign(select([clause]), ROOT / Path(PACKAGE).parent, other)
+        spares = not original.violations(found, select([clause]))
+        tell.send(Hunted(campaign.scenarios, token_of(found), spares))
+
+
+def _first_kill(campaign: Campaign, clause: str) -> Scenario | None:
+    for place, examples in enumerate(ROUNDS):
+        found = campaign.hunt(clause, examples, SEED + place)
+        if found is not None:
+            return found
+    return None
+
+
+def _campaign(clauses: tuple[Clause, ...], directory: Path, other: Hand) -> Campaign:
+    """A campaign on the refloop that lies in ``directory``."""
+    for name in [name for name in sys.modules if name == ADAPTER or name.partition(".")[0] == "refloop"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(directory))
+    importlib.invalidate_caches()
+    make: MakeLoop = importlib.import_module(ADAPTER).RefloopLoop
+    return Campaign("refloop", make, clauses, other)
+
+
+def _told(hunted: Hunted) -> str:
+    if hunted.trouble is not None:
+        return hunted.trouble
+    if hunted.token is None:
+        return "survives"
+    return hunted.token if hunted.spares else f"breaks refloop itself, too: {hunted.token}"
+
+
+def main(names: list[str]) -> None:
+    """Print the table of the mutants ``names``, or of all: scenarios up to the first kill, and its token."""
+    mutants = [mutant for mutant in hunted_by_scenarios() if not names or mutant.name in names]
+    click.echo(f"seed {SEED}, at most {sum(ROUNDS)} scenarios of a family")
+    for mutant, hunted in hunts(mutants):
+        click.echo(f"{mutant.name:38} {mutant.clause:34} {hunted.scenarios:6} {_told(hunted)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

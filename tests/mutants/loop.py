@@ -1,0 +1,167 @@
+"""Mutants of the turn and its dispatch: how a loop comes to hand events to the wrong one, or to spin."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+KERNEL = "impl/refloop/kernel.py"
+REACTOR = "impl/refloop/reactor.py"
+STREAMS = "impl/refloop/streams.py"
+
+LOOP_MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="loop-socket-left-blocking",
+        clause="LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT",
+        path=STREAMS,
+        old="""        socket.setblocking(False)
+        self.socket = socket
+        self.closed = False
+        self._sending""",
+        new="""        socket.setblocking(True)
+        self.socket = socket
+        self.closed = False
+        self._sending""",
+        story="A stream's socket is left blocking: a full buffer stops the loop, not the task that sends.",
+    ),
+    Mutant(
+        name="loop-runs-until-nothing-is-ready",
+        clause="LOOP.TURN.SNAPSHOT",
+        path=REACTOR,
+        old="        for _ in range(len(self.ready)):\n",
+        new="        while self.ready:\n",
+        story="The ready phase goes on as long as there is anything to run, and runs what it queues.",
+        report="https://github.com/nodejs/node/pull/4936",
+    ),
+    Mutant(
+        name="loop-timeout-rounded-down",
+        clause="LOOP.IDLE.MEANS_IDLE",
+        path=KERNEL,
+        old="-(-wait // POLLER_UNIT)",
+        new="wait // POLLER_UNIT",
+        story="The timeout is rounded down to the poller's unit: the loop spins before each timer.",
+        report="https://github.com/python/asyncio/issues/106",
+    ),
+    Mutant(
+        name="loop-keeps-interest-nobody-has",
+        clause="LOOP.IDLE.MEANS_IDLE",
+        path=REACTOR,
+        old="                    self._unconsumed.append(slot)\n",
+        new="                    continue\n",
+        story="What is reported and nobody waits for stays in the interest set, and is reported for ever.",
+    ),
+    Mutant(
+        name="loop-dispatches-to-the-newborn",
+        clause="LOOP.DISPATCH.LIVE_ONLY",
+        path=REACTOR,
+        old="""                    holder = slot.reader
+                    if holder is None:
+                        unconsumed = True
+                    elif holder.born < turn:
+""",
+        new="""                    holder = slot.reader
+                    if holder is None:
+                        unconsumed = True
+                    else:
+""",
+        story="An event that was meant for a closed descriptor goes to its successor under the same number.",
+        report="https://github.com/golang/go/issues/59545",
+    ),
+    Mutant(
+        name="loop-disarms-a-turn-late",
+        clause="LOOP.DISPATCH.NOT_AFTER_DISARM",
+        path=REACTOR,
+        old="""            self.live = False
+            self._slot.hold(self.direction, None)
+            self._reactor.tell(self._slot, self._slot.wanted())
+""",
+        new="""            self.live = False
+            self._reactor.call_soon(self._slot.hold, self.direction, None)
+            self._reactor.call_soon(lambda: self._reactor.tell(self._slot, self._slot.wanted()))
+""",
+        story="The clean-up of a registration is queued, and comes after the batch that still names it.",
+        report="https://github.com/python/cpython/issues/131728",
+    ),
+    Mutant(
+        name="loop-due-timer-fires-in-the-call",
+        clause="LOOP.DISPATCH.NOT_NESTED",
+        path=REACTOR,
+        old="        return self.timers.arm(self.clock() + delay, callback, args)\n",
+        new="""        timer = self.timers.arm(self.clock() + delay, callback, args)
+        if not delay:
+            self._fire_due()
+        return timer
+""",
+        story="A timer that is due when it is armed fires at once, in the midst of the handler that arms it.",
+    ),
+    Mutant(
+        name="loop-drops-who-fails",
+        clause="LOOP.HANDLER.ERROR_CONTAINED",
+        path=REACTOR,
+        old="            self._handler(events)\n        except Exception as error:\n",
+        new="""            self._handler(events)
+        except Exception as error:
+            self.disarm()
+""",
+        story="A handler that raises once is never called again: the application stops accepting.",
+        report="https://github.com/twisted/twisted/issues/8907",
+    ),
+    Mutant(
+        name="loop-callbacks-last-in-first-out",
+        clause="LOOP.CALLBACK.FIFO",
+        path=REACTOR,
+        old="""        self._mine()
+        handle = Handle(callback, args, self)
+        self.ready.append(handle)
+""",
+        new="""        self._mine()
+        handle = Handle(callback, args, self)
+        self.ready.appendleft(handle)
+""",
+        story="A callback is put at the wrong end of the queue.",
+    ),
+    Mutant(
+        name="loop-second-waiter-replaces-the-first",
+        clause="LOOP.WAITER.ONE_PER_DIRECTION",
+        path=REACTOR,
+        old="            raise BusyResourceError(",
+        new="            return\n            raise BusyResourceError(",
+        story="A second waiter silently replaces the first, which waits for ever.",
+        report="https://github.com/python/cpython/issues/91780",
+    ),
+    Mutant(
+        name="loop-close-forgets-its-waiters",
+        clause="LOOP.CLOSE.SETTLES_WAITERS",
+        path=REACTOR,
+        old="        for holder in holders:\n            holder.settle_closed()\n",
+        new="        del holders\n",
+        story="A descriptor is closed under a task that waits for it, and the task is not told.",
+        report="https://github.com/python-trio/trio/pull/460",
+    ),
+    Mutant(
+        name="loop-hang-up-wakes-nobody",
+        clause="LOOP.HUP.NEVER_DISCARDS",
+        path=REACTOR,
+        old="                unconsumed = False\n                if events & _WAKES_READER:\n",
+        new="""                unconsumed = False
+                if events & (HUP | ERR):
+                    self.tell(slot, 0)
+                    continue
+                if events & _WAKES_READER:
+""",
+        story="What hangs up leaves the interest set, lest it spin, and those who wait for it are not told.",
+    ),
+    Mutant(
+        name="loop-half-close-taken-for-the-end",
+        clause="LOOP.RDHUP.ENDS_READING_ONLY",
+        path=REACTOR,
+        old="                unconsumed = False\n                if events & _WAKES_READER:\n",
+        new="""                unconsumed = False
+                if events & RDHUP:
+                    self._settle_closed(slot)
+                    continue
+                if events & _WAKES_READER:
+""",
+        story="RDHUP is mistaken for a full hang-up, and ends the connection in both directions.",
+        report="https://github.com/tokio-rs/mio/pull/933",
+    ),
+)
