@@ -26,7 +26,7 @@ from loopspec.trace import (
 
 
 def clause(id: str, level: Level, sentence: str) -> Clause:
-    return Clause(id, level, Kind.INV, Profile.LOOP, sentence, "made up", print)
+    return Clause(id, level, Kind.INV, Profile.LOOP, sentence, "made up", print, {TimerFire: None})
 
 
 EARLY = clause("TIMER.FIRE.NEVER_EARLY", Level.MUST, "A timer never fires before its deadline.")

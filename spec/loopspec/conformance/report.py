@@ -73,8 +73,8 @@ def _table(loops: Sequence[LoopResult], clauses: Sequence[Clause]) -> Table:
     table.add_column("clause", overflow="fold")
     for loop in loops:
         table.add_column(Text(printable(loop.loop)), overflow="fold", min_width=_CELL)
-    following = [entry.area for entry in clauses[1:]] + [""]
-    for entry, next_area in zip(clauses, following, strict=True):
+    following = [*(entry.area for entry in clauses[1:]), ""]
+    for entry, next_area in zip(clauses, following, strict=False):
         cells = (_cell(loop.clauses.get(entry.id)) for loop in loops)
         table.add_row(entry.id, *cells, end_section=next_area != entry.area)
     return table
@@ -262,8 +262,8 @@ def register_table(clauses: Sequence[Clause]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("clause", no_wrap=True)
     table.add_column("sentence", overflow="fold")
-    following = [entry.area for entry in clauses[1:]] + [""]
-    for entry, next_area in zip(clauses, following, strict=True):
+    following = [*(entry.area for entry in clauses[1:]), ""]
+    for entry, next_area in zip(clauses, following, strict=False):
         style = "bold" if entry.level is Level.MUST else ""
         traits = f"{entry.level.value} · {entry.kind.value} · {entry.profile.value} · {entry.digest}"
         table.add_row(
