@@ -35,7 +35,8 @@ evidence: $(VENV)/installed-dev
 
 # The sample of the README: paste what this prints.
 sample: $(VENV)/installed
-	@COLUMNS=100 NO_COLOR=1 $(BIN)/loopspec check refloop asyncio --seed $(SAMPLE_SEED) | sed 's/ *$$//'
+	@COLUMNS=100 NO_COLOR=1 $(BIN)/loopspec check refloop asyncio --clause TIMER --clause LOOP.CLOSE \
+	  --seed $(SAMPLE_SEED) | sed 's/ *$$//'
 
 clean:
 	rm -rf $(VENV)

@@ -12,7 +12,7 @@ from loopspec.conformance import campaign as campaigns
 from loopspec.conformance import scenario as s
 from loopspec.conformance.adapter import World
 from loopspec.conformance.campaign import SURVEY, Campaign, MakeLoop
-from loopspec.conformance.lockstep import Hand, hand
+from loopspec.conformance.lockstep import BoomError, Hand, hand
 from loopspec.conformance.loops.asyncio import AsyncioLoop
 from loopspec.conformance.loops.refloop import RefloopLoop
 from loopspec.conformance.result import UsageError
@@ -112,6 +112,26 @@ def test_what_does_not_show_again_is_told_apart_and_makes_no_verdict(other: Hand
     result = judged.result()
     assert result.unrepeated == {"LOOP.CALLBACK.FIFO": 1}
     assert result.clauses["LOOP.CALLBACK.FIFO"].verdict is Verdict.PASS
+
+
+class _Crashing(_Lifo):
+    """A loop that lets out what a callback lets out, and reverses them besides."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._reactor.on_error = _raise
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_a_crash_is_trouble_unless_the_run_up_to_it_has_broken_a_clause(other: Hand) -> None:
+    fifo = campaign(other, _Crashing, "LOOP.CALLBACK.FIFO")
+    fifo.replay(Scenario(0, False, False, (s.Soon(()), s.Soon((s.Fail(),))), ()))
+    assert fifo.result().clauses["LOOP.CALLBACK.FIFO"].verdict is Verdict.FAIL
+    with pytest.raises(BoomError):
+        fifo.replay(Scenario(0, False, False, (s.Soon((s.Fail(),)),), ()))
 
 
 def test_a_loop_that_cannot_show_an_event_is_not_judged_by_it(other: Hand) -> None:

@@ -104,12 +104,6 @@ class Campaign:
         self._first: dict[str, tuple[str, int, Scenario]] = {}
         self._smallest: dict[str, Counterexample] = {}
 
-    def run_scenario(self, scenario: Scenario) -> list[Event]:
-        """The trace of one scenario."""
-        events: list[Event] = []
-        Lockstep(self._hand, scenario, events.append).run(self._make)
-        return events
-
     def look_at_survey(self) -> None:
         """Judge what the kernel's own calls do: the same for every loop on this machine."""
         for event in self._survey:
@@ -164,10 +158,24 @@ class Campaign:
 
     def _judged(self, judge: Judge, scenario: Scenario) -> set[str]:
         """The clauses that a run of ``scenario`` breaks."""
-        judge.restart()
-        for event in self.run_scenario(scenario):
-            judge.after(event)
+        self._run(judge, scenario)
         return {violation.clause for violation in judge.violations}
+
+    def _run(self, judge: Judge, scenario: Scenario) -> tuple[Event, ...]:
+        """Run ``scenario`` and have it judged; its trace. A loop that lets an exception out on the way is in
+        trouble, unless what it had done by then says what is wrong with it."""
+        events: list[Event] = []
+        crash: Exception | None = None
+        try:
+            Lockstep(self._hand, scenario, events.append).run(self._make)
+        except Exception as error:
+            crash = error
+        judge.restart()
+        for event in events:
+            judge.after(event)
+        if crash is not None and not judge.violations:
+            raise crash
+        return tuple(events)
 
     def _shows_again(self, scenario: Scenario, id: str) -> bool:
         return bool(self._judged(Judge([self._clauses[id]], self._make.shows), scenario))
@@ -205,10 +213,8 @@ class Campaign:
     ) -> list[tuple[Violation, tuple[Event, ...]]]:
         """What a run of ``scenario`` breaks, each with the whole trace."""
         judge = Judge(clauses, self._make.shows)
-        events = self.run_scenario(scenario)
-        for event in events:
-            judge.after(event)
-        return [(violation, tuple(events)) for violation in judge.violations]
+        events = self._run(judge, scenario)
+        return [(violation, events) for violation in judge.violations]
 
     def replay(self, scenario: Scenario) -> None:
         """One scenario only, and what it breaks."""
