@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from operator import attrgetter
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, final
 
 from loopspec.clause import Clause, Level, Slice
 from loopspec.trace import EVENTS, Event
@@ -40,12 +40,14 @@ class Monitor(Protocol):
         ...
 
 
+@final
 class Kept(NamedTuple):
     """The premise came true and the clause held; ``next`` goes on, None has seen enough."""
 
     next: Monitor | None
 
 
+@final
 class Broken(NamedTuple):
     """The clause does not hold here: what it allowed, what was seen, and the state to recover from."""
 
@@ -55,8 +57,6 @@ class Broken(NamedTuple):
 
 
 Progress: TypeAlias = Monitor | Kept | Broken | None
-
-_NEWS = (Kept, Broken)
 
 
 class Verdict(Enum):
@@ -100,19 +100,19 @@ class Finding:
         return Verdict.PASS if self.exercised else Verdict.NOT_EXERCISED
 
 
-@dataclass
+@dataclass(slots=True)
 class _Slices:
-    """The open slices of one clause, by key: those whose state is another than the first, which all share."""
+    """One clause as it is read: ``whole`` is the state of a rule for the whole trace; of others, ``open``
+    holds by key the slices whose state is another than the first, which all share."""
 
     finding: Finding
     first: Monitor
+    whole: Monitor
     open: dict[object, Monitor] = field(default_factory=dict)
 
 
+Key: TypeAlias = Callable[[Event], object]
 Keys: TypeAlias = Callable[[Event], Iterable[object]]
-
-_Reader: TypeAlias = tuple[_Slices, Monitor, dict[object, Monitor], Callable[[Event], object] | None]
-"""What the inner loop needs of one clause: its slices, their first state, those open, the key of an event."""
 
 
 def _keys(slices: _Slices, slice: Slice) -> Keys:
@@ -135,13 +135,15 @@ class Judge:
         self.position = 0
         self.violations: list[Violation] = []
         self._slices: list[_Slices] = []
-        self._one: dict[type, list[_Reader]] = {cls: [] for cls in EVENTS.values()}
+        self._whole: dict[type, list[_Slices]] = {cls: [] for cls in EVENTS.values()}
+        self._one: dict[type, list[tuple[_Slices, Key]]] = {cls: [] for cls in EVENTS.values()}
         self._many: dict[type, list[tuple[_Slices, Keys]]] = {cls: [] for cls in EVENTS.values()}
         for entry in clauses:
             if not entry.watches:
                 continue
             observable = all(cls.__name__ in shows for cls in entry.watches)
-            slices = _Slices(Finding(entry, observable), entry.rule())  # type: ignore[arg-type]
+            first: Monitor = entry.rule()  # type: ignore[assignment]
+            slices = _Slices(Finding(entry, observable), first, first)
             self._slices.append(slices)
             if observable:
                 for cls, slice in {**entry.watches, **entry.also}.items():
@@ -149,9 +151,9 @@ class Judge:
 
     def _subscribe(self, slices: _Slices, cls: type, slice: Slice) -> None:
         if slice is None:
-            self._one[cls].append((slices, slices.first, slices.open, None))
+            self._whole[cls].append(slices)
         elif isinstance(slice, str) and slice != EVERY:
-            self._one[cls].append((slices, slices.first, slices.open, attrgetter(slice)))
+            self._one[cls].append((slices, attrgetter(slice)))
         else:
             self._many[cls].append((slices, _keys(slices, slice)))
 
@@ -165,48 +167,48 @@ class Judge:
         self.position = 0
         self.violations = []
         for slices in self._slices:
+            slices.whole = slices.first
             slices.open.clear()
 
     def after(self, event: Event) -> None:
         """Read one event."""
         cls = type(event)
         # The inner loop. What most rules make of most events is the same state, or another.
-        for slices, first, states, key_of in self._one[cls]:
-            key = None if key_of is None else key_of(event)
-            before = states.get(key, first)
+        for slices in self._whole[cls]:
+            before = slices.whole
             progress = before.after(event)
             if progress is before:
                 continue
-            if progress is None:
-                states.pop(key, None)
-            elif isinstance(progress, _NEWS):
-                self._enter(slices, key, event, progress)
-            else:
-                states[key] = progress
+            if type(progress) is Kept or type(progress) is Broken:
+                progress = self._news(slices.finding, event, progress)
+            slices.whole = slices.first if progress is None else progress
+        for slices, key_of in self._one[cls]:
+            self._read(slices, key_of(event), event)
         for slices, keys_of in self._many[cls]:
             for key in keys_of(event):
-                before = slices.open.get(key, slices.first)
-                progress = before.after(event)
-                if progress is not before:
-                    self._enter(slices, key, event, progress)
+                self._read(slices, key, event)
         self.position += 1
 
-    def _enter(self, slices: _Slices, key: object, event: Event, progress: Progress) -> None:
-        if isinstance(progress, Kept):
-            slices.finding.exercised += 1
-            progress = progress.next
-        elif isinstance(progress, Broken):
-            self._record(slices.finding, event, progress)
-            progress = progress.next
+    def _read(self, slices: _Slices, key: object, event: Event) -> None:
+        before = slices.open.get(key, slices.first)
+        progress = before.after(event)
+        if progress is before:
+            return
+        if type(progress) is Kept or type(progress) is Broken:
+            progress = self._news(slices.finding, event, progress)
         if progress is None:
             slices.open.pop(key, None)
         else:
             slices.open[key] = progress
 
-    def _record(self, finding: Finding, event: Event, broken: Broken) -> None:
-        violation = Violation(finding.clause.id, self.position, event, broken.allowed, broken.observed)
-        self.violations.append(violation)
+    def _news(self, finding: Finding, event: Event, news: Kept | Broken) -> Monitor | None:
+        """Write down the news; gives the state to go on from."""
         finding.exercised += 1
+        if isinstance(news, Kept):
+            return news.next
+        violation = Violation(finding.clause.id, self.position, event, news.allowed, news.observed)
+        self.violations.append(violation)
         finding.broken += 1
         if finding.first is None:
             finding.first = violation
+        return news.next
