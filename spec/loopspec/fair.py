@@ -353,7 +353,7 @@ class NoneStarves(NamedTuple):
     def _turn_ends(self, turn: int) -> Progress:
         if self.io and self.timers and self.callbacks:
             return Kept(self)
-        due = self.agenda.entries[0] if self.agenda.entries else None
+        due = self.agenda.first
         starved = {
             "I/O": not self.io and self._io_owed(turn),
             "timers": not self.timers and due is not None and due.deadline <= self.now and due.armed < turn,

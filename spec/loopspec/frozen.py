@@ -1,4 +1,4 @@
-"""The frozen mapping that rules keep their state in: a value, of which an operation gives another.
+"""The frozen containers that rules keep their state in: values, of which an operation gives another.
 
 A rule's state has to be a value, so that a search can keep it beside its successors. But nearly always, in
 reading a trace, nobody looks at the old state again, and a rule that follows hundreds of timers
@@ -6,11 +6,13 @@ must not copy hundreds of entries at each event. A :class:`Map` therefore is H. 
 ("Shallow binding makes functional arrays fast", 1991): the newest version owns a dict, which an operation
 hands on, changed in one place, and the version that gave it away keeps the difference and knows
 to whom. Whoever reads an old version gets it back, at the cost of the steps between. So a fold pays what a
-mutable dict costs, and a search is still right. A set is a map to None.
+mutable dict costs, and a search is still right. A set is a map to None. A :class:`Sorted` is the same over a
+sorted list.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import ItemsView, Iterable, Iterator, ValuesView
 from enum import Enum
 from typing import Generic, TypeVar, overload
@@ -18,6 +20,10 @@ from typing import Generic, TypeVar, overload
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
+T = TypeVar("T", bound=tuple[int, ...])
+
+
+_new = object.__new__
 
 
 class _Absent(Enum):
@@ -27,49 +33,44 @@ class _Absent(Enum):
 class Map(Generic[K, V]):
     """An immutable mapping. Equal and hashed by its entries; their order is not part of it."""
 
-    __slots__ = ("_key", "_next", "_owned", "_value")
-
-    _next: Map[K, V]
-    _key: K
-    _value: V | _Absent
+    __slots__ = ("_entries", "_newer")
 
     def __init__(self, entries: dict[K, V] | None = None) -> None:
         """A map of ``entries``, a dict that becomes its own."""
-        self._owned: dict[K, V] | None = {} if entries is None else entries
+        self._entries: dict[K, V] = {} if entries is None else entries
+        self._newer: tuple[Map[K, V], K, V | _Absent] | None = None  # who owns it, what is other there
 
     # -- reading
 
-    def _entries(self) -> dict[K, V]:
+    def _own(self) -> dict[K, V]:
         """The dict, which this version now owns."""
-        if self._owned is not None:
-            return self._owned
+        if self._newer is None:
+            return self._entries
         path = [self]
-        while path[-1]._owned is None:
-            path.append(path[-1]._next)
-        entries = path.pop()._owned
-        assert entries is not None
-        for version in reversed(path):
-            newer, key, value = version._next, version._key, version._value
-            newer._key, newer._value = key, entries.get(key, _Absent.ABSENT)
-            newer._next, newer._owned = version, None
+        while (newer := path[-1]._newer) is not None:
+            path.append(newer[0])
+        entries = self._entries
+        for version in path[-2::-1]:
+            assert version._newer is not None
+            owner, key, value = version._newer
+            owner._newer, version._newer = (version, key, entries.get(key, _Absent.ABSENT)), None
             if isinstance(value, _Absent):
                 del entries[key]
             else:
                 entries[key] = value
-        self._owned = entries
         return entries
 
     def __len__(self) -> int:
-        return len(self._owned if self._owned is not None else self._entries())
+        return len(self._entries if self._newer is None else self._own())
 
     def __contains__(self, key: object) -> bool:
-        return key in (self._owned if self._owned is not None else self._entries())
+        return key in (self._entries if self._newer is None else self._own())
 
     def __getitem__(self, key: K) -> V:
-        return (self._owned if self._owned is not None else self._entries())[key]
+        return (self._entries if self._newer is None else self._own())[key]
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._entries())
+        return iter(self._own())
 
     @overload
     def get(self, key: K) -> V | None: ...
@@ -77,53 +78,49 @@ class Map(Generic[K, V]):
     def get(self, key: K, default: D) -> V | D: ...
     def get(self, key: K, default: D | None = None) -> V | D | None:
         """The value under ``key``, or ``default``."""
-        return (self._owned if self._owned is not None else self._entries()).get(key, default)
+        return (self._entries if self._newer is None else self._own()).get(key, default)
 
     def items(self) -> ItemsView[K, V]:
         """The entries, to be read before the next operation."""
-        return self._entries().items()
+        return self._own().items()
 
     def values(self) -> ValuesView[V]:
         """The values, to be read before the next operation."""
-        return self._entries().values()
+        return self._own().values()
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Map) and {**self._entries()} == {**other._entries()})
+        return self is other or (isinstance(other, Map) and {**self._own()} == {**other._own()})
 
     def __hash__(self) -> int:
         return hash(frozenset(self.items()))
 
     def __repr__(self) -> str:
-        return f"Map({self._entries()})"
+        return f"Map({self._own()})"
 
     # -- other versions
 
     def put(self, key: K, value: V) -> Map[K, V]:
         """This map with ``value`` under ``key``."""
-        entries = self._owned if self._owned is not None else self._entries()
+        entries = self._entries if self._newer is None else self._own()
         if not entries:
             # The empty map is everybody's first state: it keeps its dict, so that no two share a history.
             return Map({key: value})
-        other: Map[K, V] = Map.__new__(Map)
-        other._owned = entries
-        self._key = key
-        self._value = entries.get(key, _Absent.ABSENT)
-        self._next = other
-        self._owned = None
+        other: Map[K, V] = _new(Map)
+        other._entries = entries
+        other._newer = None
+        self._newer = (other, key, entries.get(key, _Absent.ABSENT))
         entries[key] = value
         return other
 
     def drop(self, key: K) -> Map[K, V]:
         """This map without ``key``; the same object if it does not have it."""
-        entries = self._owned if self._owned is not None else self._entries()
+        entries = self._entries if self._newer is None else self._own()
         if key not in entries:
             return self
-        other: Map[K, V] = Map.__new__(Map)
-        other._owned = entries
-        self._key = key
-        self._value = entries.pop(key)
-        self._next = other
-        self._owned = None
+        other: Map[K, V] = _new(Map)
+        other._entries = entries
+        other._newer = None
+        self._newer = (other, key, entries.pop(key))
         return other
 
     def drop_all(self, keys: Iterable[K]) -> Map[K, V]:
@@ -135,6 +132,86 @@ class Map(Generic[K, V]):
 
     def add(self, keys: Iterable[K], value: V) -> Map[K, V]:
         """This map with ``value`` under those of ``keys`` that it does not have."""
-        entries = self._entries()
+        entries = self._own()
         new = {key: value for key in keys if key not in entries}
         return Map({**entries, **new}) if new else self
+
+
+class Sorted(Generic[T]):
+    """An immutable sorted sequence in which nothing occurs twice. Equal and hashed by its items."""
+
+    __slots__ = ("_items", "_newer")
+
+    def __init__(self) -> None:
+        """The empty sequence."""
+        self._items: list[T] = []
+        self._newer: tuple[Sorted[T], T, bool] | None = None  # as in a map: and whether this one has the item
+
+    def _own(self) -> list[T]:
+        """The list, which this version now owns."""
+        if self._newer is None:
+            return self._items
+        path = [self]
+        while (newer := path[-1]._newer) is not None:
+            path.append(newer[0])
+        items = self._items
+        for version in path[-2::-1]:
+            assert version._newer is not None
+            owner, item, had = version._newer
+            owner._newer, version._newer = (version, item, not had), None
+            if had:
+                insort(items, item)
+            else:
+                del items[bisect_left(items, item)]
+        return items
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._own())
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Sorted) and [*self] == [*other])
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Sorted({self._own()})"
+
+    @property
+    def first(self) -> T | None:
+        """The least item, None if there is none."""
+        items = self._own()
+        return items[0] if items else None
+
+    def before(self, item: T) -> list[T]:
+        """Those that are less than ``item``."""
+        items = self._own()
+        return items[: bisect_left(items, item)]
+
+    def put(self, item: T) -> Sorted[T]:
+        """This sequence and ``item``; the same object if it has it."""
+        items = self._items if self._newer is None else self._own()
+        place = bisect_left(items, item)
+        if place < len(items) and items[place] == item:
+            return self
+        other: Sorted[T] = Sorted()
+        if items:  # as with maps, the empty one keeps its list
+            other._items = items
+            self._newer = (other, item, False)
+        other._items.insert(place, item)
+        return other
+
+    def drop(self, item: T) -> Sorted[T]:
+        """This sequence without ``item``; the same object if it does not have it."""
+        items = self._items if self._newer is None else self._own()
+        place = bisect_left(items, item)
+        if place == len(items) or items[place] != item:
+            return self
+        other: Sorted[T] = Sorted()
+        other._items = items
+        self._newer = (other, item, True)
+        del items[place]
+        return other

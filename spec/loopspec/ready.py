@@ -11,11 +11,10 @@ Everything here is a value: an operation gives another.
 from __future__ import annotations
 
 import select
-from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
-from loopspec.frozen import Map
+from loopspec.frozen import Map, Sorted
 from loopspec.trace import (
     Arm,
     Await,
@@ -105,30 +104,32 @@ class Due(NamedTuple):
 
 
 class Agenda(NamedTuple):
-    """The armed timers, in the order in which they ought to fire."""
+    """The armed timers, in the order in which they ought to fire, and by name."""
 
-    entries: tuple[Due, ...] = ()
+    entries: Sorted[Due] = Sorted()
     members: Map[int, Due] = Map()
 
     def put(self, due: Due) -> Agenda:
-        """The agenda and ``due``."""
-        if due.timer in self.members:
-            return self.drop(due.timer).put(due)
-        place = bisect_left(self.entries, due)
-        entries = (*self.entries[:place], due, *self.entries[place:])
-        return Agenda(entries, self.members.put(due.timer, due))
+        """The agenda and ``due``, instead of what it had under that name."""
+        old = self.members.get(due.timer)
+        entries = self.entries if old is None else self.entries.drop(old)
+        return Agenda(entries.put(due), self.members.put(due.timer, due))
 
     def drop(self, timer: int) -> Agenda:
         """The agenda without ``timer``; the same if it is not there."""
         due = self.members.get(timer)
         if due is None:
             return self
-        place = bisect_left(self.entries, due)
-        return Agenda(self.entries[:place] + self.entries[place + 1 :], self.members.drop(timer))
+        return Agenda(self.entries.drop(due), self.members.drop(timer))
 
-    def before(self, due: Due) -> tuple[Due, ...]:
+    @property
+    def first(self) -> Due | None:
+        """The one that ought to fire first."""
+        return self.entries.first
+
+    def before(self, due: Due) -> list[Due]:
         """Those that ought to fire before ``due``."""
-        return self.entries[: bisect_left(self.entries, due)]
+        return self.entries.before(due)
 
 
 # --- what waits for its turn --------------------------------------------------------------------------
@@ -162,18 +163,18 @@ class Waiting(NamedTuple):
     def after(self, event: Event, stamp: int) -> Waiting:
         """Who waits after ``event``; who becomes ready by it is stamped ``stamp``."""
         match event:
-            case Send(stream=stream, data=data):
-                return self._readable(stream, len(data), stamp)
-            case Read(stream=stream, data=data):
-                return self._read(stream, data)
-            case Dispatch():
-                return self._dispatched(event, stamp)
-            case Run(callback=callback):
-                return self._ran(callback)
-            case Step(task=task):
-                return self._stepped(task)
+            case Send():
+                return self._readable(event.stream, len(event.data), stamp)
+            case Read():
+                return self._read(event.stream, len(event.data))
+            case Step():
+                return self._stepped(event.task)
             case Await():
                 return self._suspended(event, stamp)
+            case Dispatch():
+                return self._dispatched(event, stamp)
+            case Run():
+                return self._ran(event.callback)
             case WaitReturn(batch=batch):
                 if not batch:
                     return self
@@ -194,7 +195,7 @@ class Waiting(NamedTuple):
             case CancelRequest(task=task) if task in self.reading:
                 # Whether a read that was cancelled has taken its bytes is CANCEL's question. Here they count
                 # as taken, so that nobody is said to starve for bytes that are gone.
-                return self._read(self.reading[task], b"")
+                return self._read(self.reading[task], 0)
             case Arm():
                 return self._armed(event, stamp)
             case Disarm():
@@ -277,9 +278,9 @@ class Waiting(NamedTuple):
             ready = ready.put(reader, stamp)
         return Waiting(ready, self.table, unread, self.readers, self.reading, self.told_late)
 
-    def _read(self, stream: int, data: bytes) -> Waiting:
-        left = self.unread.get(stream, 0) - len(data)
-        if data and left > 0:
+    def _read(self, stream: int, size: int) -> Waiting:
+        left = self.unread.get(stream, 0) - size
+        if size and left > 0:
             unread, ready = self.unread.put(stream, left), self.ready
         else:
             reader = self.readers.get(stream)

@@ -59,8 +59,8 @@ class NeverEarly(NamedTuple):
             case WaitReturn(at=at):
                 return NeverEarly(self.agenda, at, self.fired)
             case WaitBegin(turn=turn):
-                entries = self.agenda.entries
-                return self._turn_ends(turn) if entries and entries[0].deadline <= self.now else self
+                first = self.agenda.first
+                return self if first is None or first.deadline > self.now else self._turn_ends(turn)
             case _:
                 return self
 
@@ -161,7 +161,8 @@ class DeadlineThenArming(NamedTuple):
         overtaken = [due for due in self.agenda.before(fired) if due.armed < turn]
         agenda = self.agenda.drop(timer)
         if not overtaken:
-            contended = bool(agenda.entries) and agenda.entries[0].deadline <= at
+            following = agenda.first
+            contended = following is not None and following.deadline <= at
             return Kept(DeadlineThenArming(agenda)) if contended else DeadlineThenArming(agenda)
         for due in overtaken:
             agenda = agenda.drop(due.timer)
@@ -195,7 +196,7 @@ class PhaseSnapshot(NamedTuple):
         match event:
             case TimerFire(turn=turn, timer=timer):
                 if timer not in self.young:
-                    return PhaseSnapshot(True, self.young, self.could)
+                    return self if self.running else PhaseSnapshot(True, self.young, self.could)
                 others = tuple(other for other in self.young if other != timer)
                 return Broken(
                     f"timer {timer} fires after the next wait",

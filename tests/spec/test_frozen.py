@@ -1,11 +1,11 @@
-"""A map is a value: whatever is made of it, it stays what it was."""
+"""A map and a sorted sequence are values: whatever is made of them, they stay what they were."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopspec.frozen import Map
+from loopspec.frozen import Map, Sorted
 
 KEYS = st.integers(0, 5)
 CHANGES = st.lists(st.tuples(st.integers(0, 30), KEYS, st.none() | st.integers(0, 9)), max_size=30)
@@ -39,3 +39,33 @@ def test_dropping_what_is_not_there_gives_the_same_map() -> None:
 
 def test_adding_leaves_what_is_there() -> None:
     assert Map({1: 2}).add([1, 3], 9) == Map({1: 2, 3: 9})
+
+
+@given(CHANGES)
+def test_every_version_of_a_sorted_sequence_keeps_its_items(
+    changes: list[tuple[int, int, int | None]],
+) -> None:
+    """Each change is made to some earlier version; all versions are then read, in both orders."""
+    versions: list[tuple[Sorted[tuple[int]], set[tuple[int]]]] = [(Sorted(), set())]
+    for which, item, goes in changes:
+        version, items = versions[which % len(versions)]
+        if goes is None:
+            versions.append((version.drop((item,)), items - {(item,)}))
+        else:
+            versions.append((version.put((item,)), items | {(item,)}))
+    for version, items in (*versions, *versions[::-1]):
+        assert list(version) == sorted(items)
+        assert (len(version), version.first) == (len(items), min(items, default=None))
+        assert version.before((3,)) == [one for one in sorted(items) if one < (3,)]
+        same: Sorted[tuple[int]] = Sorted()
+        for one in items:
+            same = same.put(one)
+        assert (version, hash(version)) == (same, hash(same))
+
+
+def test_a_sorted_sequence_that_is_not_changed_is_the_same() -> None:
+    empty: Sorted[tuple[int]] = Sorted()
+    some = empty.put((1,))
+    assert some.put((1,)) is some
+    assert some.drop((2,)) is some
+    assert list(empty) == []
