@@ -335,21 +335,18 @@ class OncePerWake(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task, at=at):
-                return self._resumed(task, at)
-            case Await(task=task, reason=reason, key=key):
-                return self._suspended(task, reason, key)
-            case Send(stream=stream, data=data):
-                return self._stirred(stream, len(data))
-            case Read(stream=stream, data=data):
-                known = self.streams.get(stream)
-                if known is None:
-                    return self
-                return self._stream(stream, _Stream(known.unread - len(data), known.ended, known.stamp))
-            case Begin(task=task):
-                return self._enters(task)
-            case End(task=task, outcome=outcome):
-                return self._returns(task, outcome) if task in self.unsure else self
+            case Send():
+                return self._stirred(event.stream, len(event.data))
+            case Read():
+                return self._read(event.stream, len(event.data))
+            case Step():
+                return self._resumed(event.task, event.at)
+            case Await():
+                return self._suspended(event.task, event.reason, event.key)
+            case Begin():
+                return self._enters(event.task)
+            case End():
+                return self._returns(event.task, event.outcome) if event.task in self.unsure else self
             case Connect(stream=stream):
                 return self._stirred(stream)
             case (
@@ -396,6 +393,12 @@ class OncePerWake(NamedTuple):
     def _stirred(self, stream: int, more: int = 0, *, ended: bool = False) -> OncePerWake:
         known = self.streams.get(stream, _UNKNOWN)
         return self._stream(stream, _Stream(known.unread + more, known.ended or ended, known.stamp + 1))
+
+    def _read(self, stream: int, size: int) -> OncePerWake:
+        known = self.streams.get(stream)
+        if known is None or not size:
+            return self
+        return self._stream(stream, _Stream(known.unread - size, known.ended, known.stamp))
 
     def _stream(self, stream: int, known: _Stream) -> OncePerWake:
         return OncePerWake(
@@ -555,12 +558,12 @@ class AlwaysOrNever(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Await(task=task):
-                return AlwaysOrNever(self.suspended.put(task, None), self.habits)
-            case Begin(task=task):
-                return AlwaysOrNever(self.suspended.drop(task), self.habits)
-            case End(task=task, operation=operation, outcome="value"):
-                return self._succeeds(operation, suspended=task in self.suspended)
+            case Await():
+                return AlwaysOrNever(self.suspended.put(event.task, None), self.habits)
+            case Begin():
+                return AlwaysOrNever(self.suspended.drop(event.task), self.habits)
+            case End(outcome="value"):
+                return self._succeeds(event.operation, suspended=event.task in self.suspended)
             case _:
                 return self
 

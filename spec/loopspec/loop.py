@@ -109,7 +109,7 @@ class TurnSnapshot(NamedTuple):
         match event:
             case Run(turn=turn, callback=callback):
                 if callback not in self.young:
-                    return TurnSnapshot(True, self.young)
+                    return self if self.running else TurnSnapshot(True, self.young)
                 others = tuple(other for other in self.young if other != callback)
                 return Broken(
                     f"callback {callback} runs after the next wait",
@@ -171,7 +171,7 @@ class IdleMeansIdle(NamedTuple):
         match event:
             case Send() | Receive():
                 return self._caused()
-            case Dispatch() | TimerFire() | Run() | Step():
+            case Step() | Dispatch() | Run() | TimerFire():
                 if self.busy:
                     return self
                 return IdleMeansIdle(self.causes, self.recent, self.sleeps, self.polls, self.poll, True)
@@ -396,8 +396,8 @@ class ErrorContained(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Send(stream=stream) | Read(stream=stream):
-                return self._stirred(stream, unread=isinstance(event, Send)) if self.suspects else self
+            case Send() | Read():
+                return self._stirred(event.stream, unread=isinstance(event, Send)) if self.suspects else self
             case HandlerEnd(error=None):
                 return self
             case Dispatch():
@@ -626,12 +626,13 @@ class OneWaiterPerDirection(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task):
-                return self._steps(_Waiter("task", task))
+            case Step():
+                return self._steps(_Waiter("task", event.task))
             case Await(reason="read" | "write" as direction, key=stream, task=task):
                 return self._with((stream, direction), _Waiter("task", task))
-            case End(task=task, outcome=outcome) if task in self.resumed:
-                return self._ends(task, served=outcome == "value")
+            case End():
+                served = event.outcome == "value"
+                return self._ends(event.task, served=served) if event.task in self.resumed else self
             case WaitBegin():
                 return self._replace(asleep=True) if self.crowded else self
             case WaitReturn():
@@ -747,14 +748,16 @@ class CloseSettlesWaiters(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task):
-                return self._resumed(task)
+            case Step():
+                return self._resumed(event.task)
             case Await(reason="read" | "write", task=task, key=stream):
                 waits = self.waits.put(task, stream)
                 return CloseSettlesWaiters(waits, self.owed, self.settled, self.waiting)
-            case End(task=task, outcome=outcome) if task in self.settled:
-                after = self._replace(settled=self.settled.drop(task))
-                return Kept(after) if outcome == "error" else after
+            case End():
+                if event.task not in self.settled:
+                    return self
+                after = self._replace(settled=self.settled.drop(event.task))
+                return Kept(after) if event.outcome == "error" else after
             case Close(turn=turn, stream=stream):
                 tasks = [task for task, awaited in self.waits.items() if awaited == stream]
                 return self._replace(owed=self.owed.add(tasks, turn)) if tasks else self
@@ -824,17 +827,16 @@ class HupNeverDiscards(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task) if task in self.waits:
-                left = self.waits[task][0] in self.gone
-                after = self._without(task)
-                return Kept(after) if left else after
+            case Step():
+                return self._resumed(event.task) if event.task in self.waits else self
             case Await(reason="read" | "write" as direction, task=task, key=stream):
                 return self._waits((stream, direction), task)
-            case Send(stream=stream, data=data):
-                unread = self.unread.put(stream, self.unread.get(stream, 0) + len(data))
+            case Send():
+                stream = event.stream
+                unread = self.unread.put(stream, self.unread.get(stream, 0) + len(event.data))
                 return HupNeverDiscards(unread, self.gone, self.waits, self.waiters, self.waiting)
-            case Read(stream=stream, data=data):
-                return self._read(stream, len(data))
+            case Read():
+                return self._read(event.stream, len(event.data))
             case WaitBegin():
                 return self._replace(waiting=True) if self.gone else self
             case WaitReturn():
@@ -860,6 +862,11 @@ class HupNeverDiscards(NamedTuple):
         return HupNeverDiscards(
             self.unread.drop(stream), self.gone.drop(stream), waits, self.waiters.drop_all(gone), self.waiting
         )
+
+    def _resumed(self, task: int) -> Progress:
+        left = self.waits[task][0] in self.gone
+        after = self._without(task)
+        return Kept(after) if left else after
 
     def _waits(self, channel: Channel, task: int) -> HupNeverDiscards:
         first = self.waiters.get(channel)
@@ -933,15 +940,15 @@ class RdhupEndsReadingOnly(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Send(data=data):
-                return self._owing(len(data)) if self.echo else self
-            case Write(data=data):
-                return self if self.echo else self._owing(len(data))
+            case Send():
+                return self._owing(len(event.data)) if self.echo else self
+            case Write():
+                return self if self.echo else self._owing(len(event.data))
             case Receive(data=b"") if self.half:
                 return self._ends("the stream has ended") if self.shut or self.echo else None
-            case Receive(data=data):
-                after = self._owing(-len(data))
-                return Kept(after) if self.half and data else after
+            case Receive():
+                after = self._owing(-len(event.data))
+                return Kept(after) if self.half and event.data else after
             case Connect(echo=echo):
                 return self._replace(echo=echo)
             case HalfClose():

@@ -39,26 +39,28 @@ class BytesPrefix(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Send(data=data) if not self.echo:
-                return self if self.inbound is None else BytesPrefix(self.inbound + data, self.outbound)
-            case Send(data=data) | Write(data=data):
+            case Send() if not self.echo:
+                return self if self.inbound is None else BytesPrefix(self.inbound + event.data, self.outbound)
+            case Send() | Write():
                 if self.outbound is None:
                     return self
-                return BytesPrefix(self.inbound, self.outbound + data, self.echo)
-            case Read(data=data):
+                return BytesPrefix(self.inbound, self.outbound + event.data, self.echo)
+            case Read():
+                data = event.data
                 if self.inbound is None:
                     return self
                 if self.inbound.startswith(data):
                     return self._arrived(data, BytesPrefix(self.inbound[len(data) :], self.outbound))
                 return self._strayed("the server", data, self.inbound, BytesPrefix(None, self.outbound))
-            case Receive(data=data, stream=stream):
+            case Receive():
+                data = event.data
                 if self.outbound is None:
                     return self
                 if self.outbound.startswith(data):
                     after = BytesPrefix(self.inbound, self.outbound[len(data) :], self.echo)
                     return self._arrived(data, after)
                 broken = BytesPrefix(self.inbound, None, self.echo)
-                return self._strayed(f"client {stream}", data, self.outbound, broken)
+                return self._strayed(f"client {event.stream}", data, self.outbound, broken)
             case Connect(echo=True):
                 return BytesPrefix(echo=True)
             case _:
@@ -104,21 +106,24 @@ class EofAfterData(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Send(data=data):
-                size = len(data)
+            case Send():
+                size = len(event.data)
                 return EofAfterData(self.inbound + size, self.outbound, self.carried + size, self.ended)
-            case Write(data=data):
-                size = len(data)
+            case Write():
+                size = len(event.data)
                 return EofAfterData(self.inbound, self.outbound + size, self.carried + size, self.ended)
-            case Read(data=data):
-                if data:
-                    return EofAfterData(self.inbound - len(data), self.outbound, self.carried, self.ended)
+            case Read():
+                if event.data:
+                    return EofAfterData(
+                        self.inbound - len(event.data), self.outbound, self.carried, self.ended
+                    )
                 judged = "half" in self.ended and "gone" not in self.ended
                 return self._ends("the server", self.inbound) if judged else self
-            case Receive(data=data, stream=stream):
-                if data:
-                    return EofAfterData(self.inbound, self.outbound - len(data), self.carried, self.ended)
-                return self._ends(f"client {stream}", self.outbound) if "shut" in self.ended else self
+            case Receive():
+                if event.data:
+                    left = self.outbound - len(event.data)
+                    return EofAfterData(self.inbound, left, self.carried, self.ended)
+                return self._ends(f"client {event.stream}", self.outbound) if "shut" in self.ended else self
             case HalfClose():
                 return self._replace(ended=self.ended | {"half"})
             case Shut():
