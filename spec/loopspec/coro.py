@@ -7,11 +7,12 @@ the other rules say what the table cannot, who else runs meanwhile, and whether 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map
+from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import (
     Await,
@@ -152,7 +153,8 @@ def _after_refusal(happening: Happening) -> State:
     watches={Spawn: "task", Step: "task", Await: "task", Done: "task"},
     also={CancelRequest: "task"},
 )
-class LifeTable(NamedTuple):
+@value
+class LifeTable:
     """A task moves only along its life-cycle table (new, ready, running, waiting, done)."""
 
     state: State = State.ABSENT
@@ -187,7 +189,8 @@ _LIVES = {state: LifeTable(state) for state in State}
     watches={Step: None, Await: None, Done: None},
     also={Spawn: None},
 )
-class OneAtATime(NamedTuple):
+@value
+class OneAtATime:
     """At most one task runs on a thread at a time."""
 
     # The premise is that there are two.
@@ -225,7 +228,8 @@ class OneAtATime(NamedTuple):
     watches={Step: None, Await: None, Done: None, Begin: None},
     also={End: None},
 )
-class OnlyAtAwait(NamedTuple):
+@value
+class OnlyAtAwait:
     """Between two awaits no other task of that thread runs."""
 
     # A step is a block: what a task does from being resumed to its next suspension is not broken by what
@@ -269,7 +273,8 @@ class OnlyAtAwait(NamedTuple):
 # --- what a resumption is owed to ---------------------------------------------------------------------
 
 
-class _Wait(NamedTuple):
+@value
+class _Wait:
     """What a task waits for; ``stamp`` is how much had happened on the stream at that time."""
 
     reason: Reason
@@ -278,7 +283,8 @@ class _Wait(NamedTuple):
     first: bool = False  #: the first suspension of an operation
 
 
-class _Stream(NamedTuple):
+@value
+class _Stream:
     """What can make a stream readable: bytes and the end, and how many things have happened on it."""
 
     unread: int = 0
@@ -312,7 +318,8 @@ _UNKNOWN = _Stream()
         Quiescent: None,
     },
 )
-class OncePerWake(NamedTuple):
+@value
+class OncePerWake:
     """A task is resumed once for each settled wait, and never while it waits."""
 
     # Causes: for a sleep, its instant; for an event or a task, that it is settled, be it before the wait;
@@ -354,13 +361,13 @@ class OncePerWake(NamedTuple):
             ):
                 return self._stirred(stream, ended=True)
             case Spawn(task=task):
-                return self._replace(waits=self.waits.put(task, _Wait("checkpoint", task)))
+                return replace(self, waits=self.waits.put(task, _Wait("checkpoint", task)))
             case Settle(reason="event", key=key):
-                return self._replace(settled=self.settled.put(key, None))
+                return replace(self, settled=self.settled.put(key, None))
             case Settle(reason="join", key=key) | Done(task=key):
-                return self._replace(ended=self.ended.put(key, None), waits=self.waits.drop(key))
+                return replace(self, ended=self.ended.put(key, None), waits=self.waits.drop(key))
             case CancelRequest(task=task):
-                return self._replace(cancelled=self.cancelled.put(task, None))
+                return replace(self, cancelled=self.cancelled.put(task, None))
             case Quiescent():
                 return self._ends()
             case _:
@@ -433,12 +440,12 @@ class OncePerWake(NamedTuple):
         if self._caused(wait, at) or task in self.cancelled:
             return Kept(after)
         if wait.first:
-            return after._replace(unsure=self.unsure.put(task, wait))
+            return replace(after, unsure=self.unsure.put(task, wait))
         return _uncaused(task, wait, f"it was resumed at {at} ns, and neither had come", after)
 
     def _returns(self, task: int, outcome: Outcome) -> Progress:
         wait = self.unsure[task]
-        after = self._replace(unsure=self.unsure.drop(task))
+        after = replace(self, unsure=self.unsure.drop(task))
         if outcome != "value" or self._caused(wait, -1):
             return after
         return _uncaused(task, wait, "its operation returned, and neither had come", after)
@@ -469,7 +476,7 @@ class OncePerWake(NamedTuple):
         return Broken(
             f"task {lost[0]} is resumed, since {_CAUSE[wait.reason].format(key=wait.key)}",
             "nothing more happens, and it waits on",
-            self._replace(waits=self.waits.drop_all(lost)),
+            replace(self, waits=self.waits.drop_all(lost)),
         )
 
 
@@ -500,7 +507,8 @@ _CAUSE: dict[Reason, str] = {
     watches={Done: "task", Joined: "target"},
     also={CancelRequest: "task"},
 )
-class ExactlyOne(NamedTuple):
+@value
+class ExactlyOne:
     """A task has exactly one outcome, and everyone who joins it sees that one."""
 
     # A trace tells how the coroutine ended. Of one that is asked to end and ends in the same turn a loop may
@@ -548,7 +556,8 @@ def _told(ended: tuple[Outcome, str]) -> str:
     source="fast paths that never yield: curio issue 106, gevent issue 892; trio checkpoints",
     watches={Begin: None, Await: None, End: None},
 )
-class AlwaysOrNever(NamedTuple):
+@value
+class AlwaysOrNever:
     """A public async operation is a checkpoint on every successful call, or on none."""
 
     # Each operation is held to what its first successful call did, and is exercised by a second one.
@@ -590,7 +599,8 @@ class AlwaysOrNever(NamedTuple):
     source="CPU, thread, coroutine",
     watches={Threads: None},
 )
-class ThreadsIndependentOfTasks(NamedTuple):
+@value
+class ThreadsIndependentOfTasks:
     """The number of kernel threads does not depend on the number of coroutines."""
 
     # Compared with the sample that had the fewest tasks: more threads, where there are more tasks, is growth.

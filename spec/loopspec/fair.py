@@ -8,10 +8,10 @@ each to the very turn that finds it due.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map
+from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import LOOP_THREAD
 from loopspec.ready import Agenda, Armed, Due, Table, Thing, Waiting, armed, disarmed, named
@@ -79,7 +79,8 @@ _FRESH = 1 << 62
         Read: None,
     },
 )
-class BoundedWait(NamedTuple):
+@value
+class BoundedWait:
     """What is ready at the start of turn k has run by the end of turn k + ⌈ready/maxevents⌉."""
 
     # The premise is contention: two things at least are ready at the start of a turn.
@@ -106,7 +107,7 @@ class BoundedWait(NamedTuple):
 
     def _starved(self, turn: int) -> Progress:
         starved = [thing for thing, bound in self.waiting.ready.items() if bound <= turn]
-        left = self.waiting._replace(ready=self.waiting.ready.drop_all(starved))
+        left = self.waiting.but(self.waiting.ready.drop_all(starved))
         return Broken(
             f"{_names(starved)}, ready, has run by the end of turn {turn}",
             "the turn ended without it",
@@ -117,7 +118,7 @@ class BoundedWait(NamedTuple):
 def _bounded(waiting: Waiting, bound: int) -> Waiting:
     """Everything that has no bound yet gets ``bound``."""
     bounds = {thing: bound if old == _FRESH else old for thing, old in waiting.ready.items()}
-    return waiting._replace(ready=Map(bounds))
+    return waiting.but(Map(bounds))
 
 
 def _names(things: list[Thing]) -> str:
@@ -146,7 +147,8 @@ and once because it was ready again before its turn came."""
         Read: None,
     },
 )
-class BoundedBypass(NamedTuple):
+@value
+class BoundedBypass:
     """While a handler is ready and waits its turn, no other handler is dispatched more than twice."""
 
     # Who becomes ready is stamped with how many dispatches there had been. Of each registration that was
@@ -182,11 +184,11 @@ class BoundedBypass(NamedTuple):
         return Kept(after) if waited else after
 
     def _starved(self, starved: list[Thing], registration: int) -> Progress:
-        left = self.waiting._replace(ready=self.waiting.ready.drop_all(starved))
+        left = self.waiting.but(self.waiting.ready.drop_all(starved))
         return Broken(
             f"{_names(starved)}, ready, is dispatched before another is for the third time",
             f"registration {registration} was dispatched three times meanwhile",
-            self._replace(waiting=left),
+            replace(self, waiting=left),
         )
 
 
@@ -197,7 +199,8 @@ _FOLLOWED = 8
 would be quadratic in all; and a scheduler that favours one of hundreds favours one of eight."""
 
 
-class _Runner(NamedTuple):
+@value
+class _Runner:
     """A task that has been ready ever since it was first followed, and its steps since then.
 
     ``ahead`` holds, for each runner that was followed before it, how many steps that one had then.
@@ -215,7 +218,8 @@ class _Runner(NamedTuple):
     source="tokio pull request 5223; smol issue 159",
     watches={Spawn: None, Step: None, Await: None, Done: None},
 )
-class StepsDifferByOne(NamedTuple):
+@value
+class StepsDifferByOne:
     """The steps of two tasks that are always ready differ by at most one, at every point."""
 
     # Counted for each pair from the moment since which both are ready: at a checkpoint, or not yet started.
@@ -285,7 +289,8 @@ def _lead(task: int, runner: _Runner, other: int, its: _Runner) -> int:
         Post: None,
     },
 )
-class NoneStarves(NamedTuple):
+@value
+class NoneStarves:
     """I/O, timers and callbacks each get their phase in every turn, whatever the load of the others."""
 
     # A phase is owed in a turn if it had work when the wait returned, and was given if one piece of that
@@ -305,12 +310,12 @@ class NoneStarves(NamedTuple):
     def after(self, event: Event) -> Progress:
         match event:
             case Dispatch():
-                return self if self.io else self._replace(io=True)
+                return self if self.io else replace(self, io=True)
             case Run(callback=callback):
                 return self._ran(callback)
             case TimerFire(timer=timer):
                 after = self._with(self.table, self.agenda.drop(timer), self.queued)
-                return after if self.timers else after._replace(timers=True)
+                return after if self.timers else replace(after, timers=True)
             case Enqueue(turn=turn, callback=callback):
                 return self._queue(callback, turn)
             case Post(turn=turn, callback=callback):
@@ -345,10 +350,10 @@ class NoneStarves(NamedTuple):
         return self._with(self.table, self.agenda, self.queued.put(callback, turn))
 
     def _ran(self, callback: int) -> Progress:
-        had = self if self.callbacks else self._replace(callbacks=True)
+        had = self if self.callbacks else replace(self, callbacks=True)
         if callback in self.queued:
             return had._with(self.table, self.agenda, self.queued.drop(callback))
-        return had._replace(told_late=(*self.told_late[-63:], callback))
+        return replace(had, told_late=(*self.told_late[-63:], callback))
 
     def _turn_ends(self, turn: int) -> Progress:
         if self.io and self.timers and self.callbacks:
@@ -394,7 +399,8 @@ class NoneStarves(NamedTuple):
         Quiescent: None,
     },
 )
-class SilentClientDelaysNobody(NamedTuple):
+@value
+class SilentClientDelaysNobody:
     """A client that connects and says nothing delays no other client."""
 
     # Seen from the clients of an echo server: when it sleeps, or nothing more happens, everyone who reads has
@@ -411,19 +417,19 @@ class SilentClientDelaysNobody(NamedTuple):
             case Receive(stream=stream, data=data):
                 return self._receives(stream, len(data))
             case WaitBegin():
-                return self._replace(waiting=True) if self.silent else self
+                return replace(self, waiting=True) if self.silent else self
             case WaitReturn():
-                return self._replace(waiting=False) if self.waiting else self
+                return replace(self, waiting=False) if self.waiting else self
             case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting and self.silent:
                 return self._rests("the server sleeps")
             case Quiescent() if self.silent:
                 return self._rests("nothing more happens")
             case Connect(stream=stream, echo=True):
-                return self._replace(silent=self.silent.put(stream, None), owed=self.owed.put(stream, 0))
+                return replace(self, silent=self.silent.put(stream, None), owed=self.owed.put(stream, 0))
             case HalfClose(stream=stream):
-                return self._replace(silent=self.silent.drop(stream))
+                return replace(self, silent=self.silent.drop(stream))
             case Leave(stream=stream) | Reset(stream=stream) | StopReading(stream=stream):
-                return self._replace(silent=self.silent.drop(stream), owed=self.owed.drop(stream))
+                return replace(self, silent=self.silent.drop(stream), owed=self.owed.drop(stream))
             case _:
                 return self
 
@@ -437,7 +443,7 @@ class SilentClientDelaysNobody(NamedTuple):
         if stream not in self.owed or not size:
             return self
         left = self.owed[stream] - size
-        after = self._replace(owed=self.owed.put(stream, left))
+        after = replace(self, owed=self.owed.put(stream, left))
         return Kept(after) if self.silent and left <= 0 else after
 
     def _rests(self, how: str) -> Progress:
@@ -449,5 +455,5 @@ class SilentClientDelaysNobody(NamedTuple):
         return Broken(
             f"what clients have sent comes back although client {silent} is silent",
             f"{how}, and owes {clients}",
-            self._replace(owed=self.owed.drop_all(delayed)),
+            replace(self, owed=self.owed.drop_all(delayed)),
         )

@@ -8,15 +8,19 @@ hands on, changed in one place, and the version that gave it away keeps the diff
 to whom. Whoever reads an old version gets it back, at the cost of the steps between. So a fold pays what a
 mutable dict costs, and a search is still right. A set is a map to None. A :class:`Sorted` is the same over a
 sorted list.
+
+A state of several fields is a :func:`value`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import ItemsView, Iterable, Iterator, ValuesView
+from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, TypeVar, overload
+from typing import Generic, TypeVar, dataclass_transform, overload
 
+C = TypeVar("C")
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
@@ -24,6 +28,16 @@ T = TypeVar("T", bound=tuple[int, ...])
 
 
 _new = object.__new__
+
+
+@dataclass_transform(frozen_default=True)
+def value(cls: type[C]) -> type[C]:
+    """Make a class of fields the type of frozen values: equal and hashed by them, changed by none.
+
+    That nobody changes one is the type checker's to see, and is not looked at again when it is made: a frozen
+    dataclass or a named tuple takes two to four times as long, and judging a run is mostly making values.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 class _Absent(Enum):

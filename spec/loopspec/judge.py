@@ -23,9 +23,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from operator import attrgetter
-from typing import NamedTuple, Protocol, TypeAlias, final
+from typing import Protocol, TypeAlias, final
 
 from loopspec.clause import Clause, Level, Slice
+from loopspec.frozen import value
 from loopspec.trace import EVENTS, Event
 
 EVERY = "*"
@@ -41,14 +42,16 @@ class Monitor(Protocol):
 
 
 @final
-class Kept(NamedTuple):
+@value
+class Kept:
     """The premise came true and the clause held; ``next`` goes on, None has seen enough."""
 
     next: Monitor | None
 
 
 @final
-class Broken(NamedTuple):
+@value
+class Broken:
     """The clause does not hold here: what it allowed, what was seen, and the state to recover from."""
 
     allowed: str

@@ -10,10 +10,11 @@ Where a sentence admits several readings, the rule takes the one that no correct
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map
+from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.ready import Armed, Table, armed, disarmed, found, named
 from loopspec.trace import (
@@ -65,7 +66,8 @@ LOOP_THREAD = "loop"
     source="event loop and I/O",
     watches={WaitBegin: None, WaitReturn: None, Suspend: None},
 )
-class SuspendsOnlyInWait(NamedTuple):
+@value
+class SuspendsOnlyInWait:
     """The loop thread is suspended only inside its one multiplexing wait."""
 
     # What happens before the first wait is over belongs to no turn: a loop may start as it likes.
@@ -96,7 +98,8 @@ class SuspendsOnlyInWait(NamedTuple):
     source="starvation by call_soon",
     watches={Run: None, HandlerEnd: None, Enqueue: None, WaitReturn: None},
 )
-class TurnSnapshot(NamedTuple):
+@value
+class TurnSnapshot:
     """A phase runs what was queued before the phase began, and nothing queued by it."""
 
     # Told of the callbacks; TIMER.PHASE.SNAPSHOT tells it of the timers. Only what a callback queues is
@@ -147,7 +150,8 @@ class TurnSnapshot(NamedTuple):
         Reset: None,
     },
 )
-class IdleMeansIdle(NamedTuple):
+@value
+class IdleMeansIdle:
     """While nothing is ready to run, the number of waits is at most the number of external events, due timers
     and posts, plus one."""
 
@@ -221,7 +225,8 @@ def _numbers(event: WaitReturn) -> Iterable[int]:
     watches={Arm: "fd", Disarm: "fd", Dispatch: "fd", WaitReturn: _numbers},
     also={Close: "fd"},
 )
-class LiveOnly(NamedTuple):
+@value
+class LiveOnly:
     """An event of turn k is dispatched only to a registration that was live when the wait of turn k returned,
     and is live still."""
 
@@ -241,7 +246,7 @@ class LiveOnly(NamedTuple):
                 return self._dispatched(event)
             case Arm(turn=turn, registration=registration, stream=stream, direction=direction):
                 entry = Armed(registration, stream, direction, turn)
-                after = self._replace(live=(*self.live, entry))
+                after = LiveOnly((*self.live, entry), self.batch, self.done, self.astray)
                 return Kept(after) if self.batch == turn else after
             case Disarm(turn=turn, registration=registration):
                 return self._ended(turn, [entry for entry in self.live if entry.registration == registration])
@@ -251,7 +256,8 @@ class LiveOnly(NamedTuple):
                 return self
 
     def _ended(self, turn: int, ended: Iterable[Armed]) -> Progress:
-        after = self._replace(live=tuple(entry for entry in self.live if entry not in ended))
+        left = tuple(entry for entry in self.live if entry not in ended)
+        after = LiveOnly(left, self.batch, self.done, self.astray)
         undone = any(entry.born < turn and entry.registration not in self.done for entry in ended)
         return Kept(after) if undone and self.batch == turn else after
 
@@ -266,7 +272,7 @@ class LiveOnly(NamedTuple):
             f"dispatch in turn {event.turn} of what was armed before it and is live still",
             f"registration {registration} of descriptor {event.fd} was dispatched, "
             + (f"armed in turn {born[0]}" if born else "which is not live"),
-            self._replace(astray=(*self.astray, registration)),
+            replace(self, astray=(*self.astray, registration)),
         )
 
 
@@ -278,7 +284,8 @@ class LiveOnly(NamedTuple):
     source="muduo EventLoop::removeChannel; Redis ae.c",
     watches={Disarm: "registration", Dispatch: "registration"},
 )
-class NotAfterDisarm(NamedTuple):
+@value
+class NotAfterDisarm:
     """Once disarm has returned, that registration is never dispatched again, not even in the same turn."""
 
     disarmed: bool = False
@@ -307,7 +314,8 @@ class NotAfterDisarm(NamedTuple):
     watches={HandlerEnd: None},
     also={Dispatch: None, TimerFire: None, Run: None},
 )
-class NotNested(NamedTuple):
+@value
+class NotNested:
     """No handler starts while another runs on the same loop thread."""
 
     running: Dispatch | TimerFire | Run | None = None
@@ -376,7 +384,8 @@ class _Failure(NamedTuple):
         Suspend: None,
     },
 )
-class ErrorContained(NamedTuple):
+@value
+class ErrorContained:
     """An exception in a handler is reported once; the rest of its batch runs, and the loop's tables are as
     before."""
 
@@ -403,7 +412,7 @@ class ErrorContained(NamedTuple):
             case Dispatch():
                 return self._starts(event)
             case TimerFire() | Run():
-                return self if self.running is None else self._replace(running=None)
+                return self if self.running is None else replace(self, running=None)
             case WaitReturn(batch=batch):
                 return self._in_turn(batch, (), None)
             case WaitBegin(turn=turn):
@@ -415,7 +424,7 @@ class ErrorContained(NamedTuple):
             case Report(error=error):
                 return self._told(error)
             case Arm():
-                return self._replace(table=armed(self.table, event))
+                return self._with(armed(self.table, event))
             case Disarm(registration=registration):
                 return self._gone(disarmed(self.table, event), (registration,))
             case Close(fd=fd):
@@ -430,7 +439,20 @@ class ErrorContained(NamedTuple):
         if stream not in self.suspects:
             return self
         registration, _ = self.suspects[stream]
-        return self._replace(suspects=self.suspects.put(stream, (registration, unread)))
+        return replace(self, suspects=self.suspects.put(stream, (registration, unread)))
+
+    def _with(self, table: Table) -> ErrorContained:
+        return ErrorContained(
+            table,
+            self.batch,
+            self.dispatched,
+            self.running,
+            self.owed,
+            self.failures,
+            self.reported,
+            self.suspects,
+            self.waiting,
+        )
 
     def _in_turn(
         self, batch: tuple[tuple[int, int], ...], dispatched: tuple[int, ...], running: Armed | None
@@ -451,9 +473,9 @@ class ErrorContained(NamedTuple):
         entry = found(self.table, event.fd, event.registration)
         after = self._in_turn(self.batch, (*self.dispatched, event.registration), entry)
         if self.owed:
-            after = after._replace(owed=tuple(owed for owed in self.owed if owed != event.registration))
+            after = replace(after, owed=tuple(owed for owed in self.owed if owed != event.registration))
         if entry is not None and self.suspects.get(entry.stream, (-1, False))[0] == entry.registration:
-            return Kept(after._replace(suspects=self.suspects.drop(entry.stream)))
+            return Kept(replace(after, suspects=self.suspects.drop(entry.stream)))
         return after
 
     def _fails(self, turn: int, error: str) -> Progress:
@@ -462,31 +484,31 @@ class ErrorContained(NamedTuple):
         suspects, failed = self.suspects, self.running
         if failed is not None and found_anywhere(self.table, failed) and failed.direction == "read":
             suspects = suspects.put(failed.stream, (failed.registration, False))
-        return self._replace(
-            owed=owed, suspects=suspects, failures=(*self.failures, _Failure(error, turn)), running=None
+        return replace(
+            self, owed=owed, suspects=suspects, failures=(*self.failures, _Failure(error, turn)), running=None
         )
 
     def _told(self, error: str) -> Progress:
         left = tuple(failure for failure in self.failures if failure.error != error)
         if len(left) < len(self.failures):
             told = (*self.reported[1 - _REMEMBERED :], error)
-            return Kept(self._replace(failures=left, reported=told))
+            return Kept(replace(self, failures=left, reported=told))
         if error not in self.reported:
             return self
         once = tuple(other for other in self.reported if other != error)
-        return Broken(f"one report of {error}", "it was reported again", self._replace(reported=once))
+        return Broken(f"one report of {error}", "it was reported again", replace(self, reported=once))
 
     def _gone(self, table: Table, registrations: tuple[int, ...]) -> Progress:
         suspects = self.suspects
         if not suspects and not self.owed:
-            return self._replace(table=table)
+            return self._with(table)
         gone = [stream for stream, (registration, _) in suspects.items() if registration in registrations]
         suspects = suspects.drop_all(gone)
         owed = tuple(owed for owed in self.owed if owed not in registrations)
-        return self._replace(table=table, owed=owed, suspects=suspects)
+        return replace(self, table=table, owed=owed, suspects=suspects)
 
     def _turn_ends(self, turn: int) -> Progress:
-        after = self._replace(owed=(), waiting=True)
+        after = replace(self, owed=(), waiting=True)
         if self.owed:
             names = ", ".join(str(registration) for registration in self.owed)
             return Broken(
@@ -500,7 +522,7 @@ class ErrorContained(NamedTuple):
             return Broken(
                 f"{late[0].error}, let out in turn {late[0].turn}, is reported by the end of turn {turn}",
                 "it has not been reported",
-                after._replace(failures=kept),
+                replace(after, failures=kept),
             )
         return after
 
@@ -510,7 +532,7 @@ class ErrorContained(NamedTuple):
                 return Broken(
                     f"registration {registration} is live after its handler has failed",
                     f"its client {stream} has sent since, and the loop sleeps",
-                    self._replace(suspects=self.suspects.drop(stream)),
+                    replace(self, suspects=self.suspects.drop(stream)),
                 )
         return self
 
@@ -529,7 +551,8 @@ def found_anywhere(table: Table, entry: Armed) -> bool:
     watches={Enqueue: None, Run: None},
     also={Post: None},
 )
-class CallbackFifo(NamedTuple):
+@value
+class CallbackFifo:
     """Callbacks queued from one thread run in the order in which they were queued."""
 
     # The premise: when one runs, another of the same thread is queued behind it. A post that is told of only
@@ -609,7 +632,8 @@ Channel = tuple[int, Direction]
         Suspend: None,
     },
 )
-class OneWaiterPerDirection(NamedTuple):
+@value
+class OneWaiterPerDirection:
     """A descriptor has at most one waiter per direction; a second one is refused, and the first
     undisturbed."""
 
@@ -634,9 +658,9 @@ class OneWaiterPerDirection(NamedTuple):
                 served = event.outcome == "value"
                 return self._ends(event.task, served=served) if event.task in self.resumed else self
             case WaitBegin():
-                return self._replace(asleep=True) if self.crowded else self
+                return replace(self, asleep=True) if self.crowded else self
             case WaitReturn():
-                return self._replace(asleep=False) if self.asleep else self
+                return replace(self, asleep=False) if self.asleep else self
             case Arm(stream=stream, direction=direction, registration=registration):
                 return self._arms((stream, direction), _Waiter("registration", registration))
             case Disarm(registration=registration):
@@ -689,11 +713,11 @@ class OneWaiterPerDirection(NamedTuple):
         after = self._without(waiter)
         if first:
             return after
-        return after._replace(resumed=self.resumed.put(waiter.number, channel))
+        return replace(after, resumed=self.resumed.put(waiter.number, channel))
 
     def _ends(self, task: int, *, served: bool) -> Progress:
         channel = self.resumed[task]
-        after = self._replace(resumed=self.resumed.drop(task))
+        after = replace(self, resumed=self.resumed.drop(task))
         first = self.waiters.get(channel)
         if not served or first is None:
             return after
@@ -701,7 +725,8 @@ class OneWaiterPerDirection(NamedTuple):
 
     def _closed(self, channels: tuple[Channel, ...]) -> OneWaiterPerDirection:
         gone = [waiter for channel in channels for waiter in self.waiters.get(channel, ())]
-        return self._replace(
+        return replace(
+            self,
             waiters=self.waiters.drop_all(channels),
             channels=self.channels.drop_all(gone),
             crowded=self.crowded.drop_all(channels),
@@ -733,7 +758,8 @@ def _let_in(channel: Channel, first: _Waiter, second: _Waiter, after: OneWaiterP
     watches={Await: None, Step: None, Close: None, WaitBegin: None},
     also={WaitReturn: None, Suspend: None, End: None},
 )
-class CloseSettlesWaiters(NamedTuple):
+@value
+class CloseSettlesWaiters:
     """Closing a resource settles its waiters with an error within one turn, and no later system call uses
     that number for them."""
 
@@ -756,17 +782,17 @@ class CloseSettlesWaiters(NamedTuple):
             case End():
                 if event.task not in self.settled:
                     return self
-                after = self._replace(settled=self.settled.drop(event.task))
+                after = replace(self, settled=self.settled.drop(event.task))
                 return Kept(after) if event.outcome == "error" else after
             case Close(turn=turn, stream=stream):
                 tasks = [task for task, awaited in self.waits.items() if awaited == stream]
-                return self._replace(owed=self.owed.add(tasks, turn)) if tasks else self
+                return replace(self, owed=self.owed.add(tasks, turn)) if tasks else self
             case WaitBegin(turn=turn):
                 late = [task for task, closed in self.owed.items() if closed < turn]
-                after = self._replace(waiting=True)
+                after = CloseSettlesWaiters(self.waits, self.owed, self.settled, True)
                 return after._late(late) if late else after
             case WaitReturn():
-                return self._replace(waiting=False)
+                return CloseSettlesWaiters(self.waits, self.owed, self.settled, False)
             case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting and self.owed:
                 return self._late(list(self.owed))
             case _:
@@ -787,7 +813,7 @@ class CloseSettlesWaiters(NamedTuple):
         return Broken(
             f"those who wait for stream {stream} are resumed with an error within a turn of its close",
             f"{waited} waits on",
-            self._replace(owed=self.owed.drop_all(tasks), waits=self.waits.drop_all(tasks)),
+            replace(self, owed=self.owed.drop_all(tasks), waits=self.waits.drop_all(tasks)),
         )
 
 
@@ -812,7 +838,8 @@ class CloseSettlesWaiters(NamedTuple):
         Suspend: None,
     },
 )
-class HupNeverDiscards(NamedTuple):
+@value
+class HupNeverDiscards:
     """HUP, RDHUP and ERR wake both directions, and never discard unread data."""
 
     # A reset does discard, in the kernel; of a client that left in good order the server reads all. Waking
@@ -838,18 +865,18 @@ class HupNeverDiscards(NamedTuple):
             case Read():
                 return self._read(event.stream, len(event.data))
             case WaitBegin():
-                return self._replace(waiting=True) if self.gone else self
+                return replace(self, waiting=True) if self.gone else self
             case WaitReturn():
-                return self._replace(waiting=False) if self.waiting else self
+                return replace(self, waiting=False) if self.waiting else self
             case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting:
                 return self._sleeps()
             case Leave(stream=stream):
-                return self._replace(gone=self.gone.put(stream, stream in self.unread))
+                return replace(self, gone=self.gone.put(stream, stream in self.unread))
             case Reset(stream=stream):
-                return self._replace(gone=self.gone.put(stream, False), unread=self.unread.drop(stream))
+                return replace(self, gone=self.gone.put(stream, False), unread=self.unread.drop(stream))
             case CancelRequest(task=task) if task in self.waits:
                 # Whether a read that was cancelled has taken its bytes is CANCEL's question.
-                return self._replace(unread=self.unread.drop(self.waits[task][0]))
+                return replace(self, unread=self.unread.drop(self.waits[task][0]))
             case Close(stream=stream):
                 return self._closed(stream)
             case _:
@@ -886,7 +913,7 @@ class HupNeverDiscards(NamedTuple):
             return HupNeverDiscards(unread, self.gone, self.waits, self.waiters, self.waiting)
         if not self.gone.get(stream, False):
             return self
-        after = self._replace(unread=self.unread.drop(stream), gone=self.gone.put(stream, False))
+        after = replace(self, unread=self.unread.drop(stream), gone=self.gone.put(stream, False))
         lost = self.unread.get(stream, 0)
         if not lost:
             return Kept(after)
@@ -903,7 +930,7 @@ class HupNeverDiscards(NamedTuple):
         return Broken(
             f"the end of client {self.waits[left[0]][0]} wakes those who wait for its stream",
             f"the loop sleeps, and {', '.join(f'task {task}' for task in left)} waits on",
-            self._replace(waits=self.waits.drop_all(left), waiters=Map()),
+            replace(self, waits=self.waits.drop_all(left), waiters=Map()),
         )
 
 
@@ -926,7 +953,8 @@ class HupNeverDiscards(NamedTuple):
         Quiescent: "*",
     },
 )
-class RdhupEndsReadingOnly(NamedTuple):
+@value
+class RdhupEndsReadingOnly:
     """A peer's half-close ends reading; writing goes on."""
 
     # Judged at the client, which has half-closed and goes on to read: an echo server owes it every byte it
@@ -950,11 +978,11 @@ class RdhupEndsReadingOnly(NamedTuple):
                 after = self._owing(-len(event.data))
                 return Kept(after) if self.half and event.data else after
             case Connect(echo=echo):
-                return self._replace(echo=echo)
+                return self if echo is self.echo else replace(self, echo=echo)
             case HalfClose():
-                return self._replace(half=True)
+                return replace(self, half=True)
             case Shut():
-                return self._replace(shut=True)
+                return replace(self, shut=True)
             case Quiescent():
                 return self._ends("nothing more comes") if self.half and self.echo else self
             case Leave() | Reset() | StopReading():

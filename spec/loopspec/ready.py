@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from loopspec.frozen import Map, Sorted
+from loopspec.frozen import Map, Sorted, value
 from loopspec.trace import (
     Arm,
     Await,
@@ -103,7 +104,8 @@ class Due(NamedTuple):
     armed: int
 
 
-class Agenda(NamedTuple):
+@value
+class Agenda:
     """The armed timers, in the order in which they ought to fire, and by name."""
 
     entries: Sorted[Due] = Sorted()
@@ -145,7 +147,8 @@ _END = 1
 """An end of stream that has not been read yet counts as one more byte: it is readable too."""
 
 
-class Waiting(NamedTuple):
+@value
+class Waiting:
     """Everything that is ready, each with the stamp that the rule gave it when it became so.
 
     ``unread`` counts by stream what the server has still to read, ``readers`` knows who is to be woken for
@@ -181,15 +184,15 @@ class Waiting(NamedTuple):
                 woken: list[Thing] = [
                     ("registration", entry.registration) for entry in named(self.table, batch)
                 ]
-                return self._with(self.ready.add(woken, stamp))
+                return self.but(self.ready.add(woken, stamp))
             case Enqueue(callback=callback) | Post(callback=callback):
                 if callback in self.told_late:
                     return self
-                return self._with(self.ready.put(("callback", callback), stamp))
+                return self.but(self.ready.put(("callback", callback), stamp))
             case Spawn(task=task):
-                return self._with(self.ready.put(("task", task), stamp))
+                return self.but(self.ready.put(("task", task), stamp))
             case Done(task=task):
-                return self._with(self.ready.drop(("task", task)))
+                return self.but(self.ready.drop(("task", task)))
             case HalfClose(stream=stream) | Leave(stream=stream) | Reset(stream=stream):
                 return self._readable(stream, _END, stamp)
             case CancelRequest(task=task) if task in self.reading:
@@ -205,7 +208,8 @@ class Waiting(NamedTuple):
             case _:
                 return self
 
-    def _with(self, ready: Map[Thing, int]) -> Waiting:
+    def but(self, ready: Map[Thing, int]) -> Waiting:
+        """The same, but for what is ready."""
         if ready is self.ready:
             return self
         return Waiting(ready, self.table, self.unread, self.readers, self.reading, self.told_late)
@@ -224,21 +228,21 @@ class Waiting(NamedTuple):
         entry = found(self.table, event.fd, event.registration)
         if entry is not None and entry.direction == "read" and entry.stream in self.unread:
             # Ready again at once: what its handler now reads takes that back.
-            return self._with(self.ready.put(thing, stamp))
-        return self._with(self.ready.drop(thing))
+            return self.but(self.ready.put(thing, stamp))
+        return self.but(self.ready.drop(thing))
 
     def _ran(self, callback: int) -> Waiting:
         ready = self.ready.drop(("callback", callback))
         if ready is not self.ready:
-            return self._with(ready)
-        return self._replace(told_late=(*self.told_late[1 - _NOT_YET_TOLD :], callback))
+            return self.but(ready)
+        return replace(self, told_late=(*self.told_late[1 - _NOT_YET_TOLD :], callback))
 
     def _stepped(self, task: int) -> Waiting:
         thing: Thing = ("task", task)
         ready = self.ready.drop(thing)
         stream = self.reading.get(task)
         if stream is None:
-            return self._with(ready)
+            return self.but(ready)
         readers = self.readers.drop(stream) if self.readers.get(stream) == thing else self.readers
         reading = self.reading.drop(task)
         return Waiting(ready, self.table, self.unread, readers, reading, self.told_late)
@@ -247,7 +251,7 @@ class Waiting(NamedTuple):
         thing: Thing = ("task", event.task)
         match event.reason:
             case "checkpoint":
-                return self._with(self.ready.put(thing, stamp))
+                return self.but(self.ready.put(thing, stamp))
             case "read":
                 reading = self.reading.put(event.task, event.key)
                 return self._reader(event.key, thing, stamp, self.table, reading)
@@ -258,7 +262,7 @@ class Waiting(NamedTuple):
         thing: Thing = ("registration", event.registration)
         table = armed(self.table, event)
         if event.direction == "write":
-            return self._replace(table=table)
+            return replace(self, table=table)
         return self._reader(event.stream, thing, stamp, table, self.reading)
 
     def _reader(self, stream: int, thing: Thing, stamp: int, table: Table, reading: Map[int, int]) -> Waiting:
@@ -293,7 +297,8 @@ class Waiting(NamedTuple):
         gone: list[Thing] = [("registration", entry.registration) for entry in self.table.get(event.fd, ())]
         if event.stream in self.readers:
             gone.append(self.readers[event.stream])
-        return self._with(self.ready.drop_all(gone))._replace(
+        return replace(
+            self.but(self.ready.drop_all(gone)),
             table=self.table.drop(event.fd),
             unread=self.unread.drop(event.stream),
             readers=self.readers.drop(event.stream),

@@ -7,9 +7,10 @@ rules are written for one stream, and follow it in both directions.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 from loopspec.clause import Kind, Level, Profile, clause
+from loopspec.frozen import value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
 
@@ -27,7 +28,8 @@ def _shown(data: bytes) -> str:
     watches={Send: "stream", Receive: "stream"},
     also={Read: "stream", Write: "stream", Connect: "stream"},
 )
-class BytesPrefix(NamedTuple):
+@value
+class BytesPrefix:
     """What a reader has received is at every moment a prefix of what its peer has sent."""
 
     # What is on its way, in each direction; None once a direction is broken. Of an echo server's stream only
@@ -91,7 +93,8 @@ class BytesPrefix(NamedTuple):
         Write: "stream",
     },
 )
-class EofAfterData(NamedTuple):
+@value
+class EofAfterData:
     """End of file is delivered only after every byte sent before the half-close."""
 
     # A client that has left altogether is LOOP.HUP.NEVER_DISCARDS's. The server's half-close is ``Shut``,
@@ -125,11 +128,11 @@ class EofAfterData(NamedTuple):
                     return EofAfterData(self.inbound, left, self.carried, self.ended)
                 return self._ends(f"client {event.stream}", self.outbound) if "shut" in self.ended else self
             case HalfClose():
-                return self._replace(ended=self.ended | {"half"})
+                return replace(self, ended=self.ended | {"half"})
             case Shut():
-                return self._replace(ended=self.ended | {"shut"})
+                return replace(self, ended=self.ended | {"shut"})
             case Leave() | Reset():
-                return self._replace(ended=self.ended | {"gone"})
+                return replace(self, ended=self.ended | {"gone"})
             case _:
                 return self
 

@@ -7,9 +7,8 @@ lateness need all that are armed, and keep them as the loop would, in the order 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from loopspec.clause import Kind, Level, Profile, clause
+from loopspec.frozen import value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.ready import Agenda, Due
 from loopspec.trace import (
@@ -36,7 +35,8 @@ _REMEMBERED = 32
     watches={TimerArm: None, TimerFire: None, WaitBegin: None, WaitReturn: None},
     also={TimerCancel: None},
 )
-class NeverEarly(NamedTuple):
+@value
+class NeverEarly:
     """A timer fires at the first timer phase at or after its deadline, never before it, at most once."""
 
     # The deadline is the instant that was asked for, or the loop's own if that is later: a loop reads its
@@ -106,7 +106,8 @@ class NeverEarly(NamedTuple):
     source="history of the reactor; asyncio TimerHandle.cancel",
     watches={TimerCancel: "timer", TimerFire: "timer"},
 )
-class NotAfterCancel(NamedTuple):
+@value
+class NotAfterCancel:
     """A cancelled timer never fires."""
 
     cancelled: bool = False
@@ -135,7 +136,8 @@ class NotAfterCancel(NamedTuple):
     watches={TimerArm: None, TimerFire: None},
     also={TimerCancel: None},
 )
-class DeadlineThenArming(NamedTuple):
+@value
+class DeadlineThenArming:
     """Timers fire by deadline, and equal deadlines in the order of arming."""
 
     # Between timers that could fire in the same phase: one that was armed in this very turn may have to wait
@@ -183,7 +185,8 @@ class DeadlineThenArming(NamedTuple):
     source="Node timers; libuv uv__run_timers",
     watches={TimerArm: None, TimerFire: None, HandlerEnd: None, WaitReturn: None},
 )
-class PhaseSnapshot(NamedTuple):
+@value
+class PhaseSnapshot:
     """A timer armed in a timer phase does not fire in that phase."""
 
     # The premise is that such a timer was due when its arming callback ran: it could have fired.
@@ -221,7 +224,8 @@ class PhaseSnapshot(NamedTuple):
     source="libuv issue 678; gevent issue 97; redis issue 416",
     watches={TimerArm: None},
 )
-class MonotonicAtCall(NamedTuple):
+@value
+class MonotonicAtCall:
     """A deadline is computed from a monotonic clock read at the call."""
 
     latest: int = 0
@@ -262,7 +266,8 @@ rebuilds from 100 entries on."""
     watches={TimerCancel: None},
     also={TimersHeld: None},
 )
-class RetainsLittle(NamedTuple):
+@value
+class RetainsLittle:
     """The cancelled timers held are at most a constant times the live ones plus a constant, and hold no
     reference to callback or arguments."""
 

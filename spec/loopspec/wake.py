@@ -6,10 +6,10 @@ been posted, and that posting suspends nobody.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map
+from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import LOOP_THREAD
 from loopspec.trace import Call, Event, Post, Quiescent, Return, Run, Suspend, WaitBegin, WaitReturn
@@ -30,7 +30,8 @@ POST = "post"
     watches={Post: None, Run: None, WaitBegin: None, Suspend: None},
     also={WaitReturn: None, Quiescent: None},
 )
-class PostNotLost(NamedTuple):
+@value
+class PostNotLost:
     """After a post has returned, the loop does not sleep without end before it has taken that post."""
 
     posted: Map[int, None] = Map()
@@ -46,9 +47,9 @@ class PostNotLost(NamedTuple):
                 return PostNotLost(self.posted, late, self.endless)
             case WaitBegin(timeout=timeout):
                 endless = timeout is None
-                return self if endless is self.endless else self._replace(endless=endless)
+                return self if endless is self.endless else replace(self, endless=endless)
             case WaitReturn():
-                return self._replace(endless=False) if self.endless else self
+                return replace(self, endless=False) if self.endless else self
             case Post(callback=callback):
                 if callback in self.told_late:
                     return Kept(self)
@@ -65,7 +66,7 @@ class PostNotLost(NamedTuple):
         return Broken(
             "the loop takes what has been posted before it sleeps without end",
             f"{how}, and {posted} has not run",
-            self._replace(posted=Map()),
+            replace(self, posted=Map()),
         )
 
 
@@ -77,7 +78,8 @@ class PostNotLost(NamedTuple):
     source="concurrent.futures gh-105829",
     watches={Call: "thread", Return: "thread", Suspend: "thread"},
 )
-class PostNeverSuspends(NamedTuple):
+@value
+class PostNeverSuspends:
     """A post does not suspend its caller."""
 
     call: int | None = None
