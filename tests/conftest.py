@@ -11,7 +11,11 @@ into the package, for ``loopspec explain``.
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
+import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,22 @@ def pytest_report_header(config: pytest.Config) -> str:
     if config.getoption("--full"):
         return "full: the whole gate"
     return "full: off; the tests marked full are deselected, and `make test` runs them"
+
+
+def _held() -> tuple[set[str], set[threading.Thread]]:
+    descriptors = {entry.name for entry in Path("/proc/self/fd").iterdir()}
+    return descriptors, set(threading.enumerate())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_is_left_behind() -> Iterator[None]:
+    """The suite leaves no descriptor, no thread and no child process behind."""
+    resource_tracker.ensure_running()  # multiprocessing's own, once for the life of the process
+    held = _held()
+    yield
+    gc.collect()  # what hangs in a cycle is not yet lost, and not yet given back
+    assert _held() == held
+    assert multiprocessing.active_children() == []
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -501,7 +501,7 @@ class AwaitSuspendsTaskOnly(NamedTuple):
     watches={Call: "call", Return: "call", Suspend: EVERY},
 )
 class EagainInsteadOfSuspension(NamedTuple):
-    """A call on a nonblocking descriptor that would suspend its caller fails with EAGAIN and changes nothing;
+    """A call on a nonblocking descriptor that would suspend its caller fails with EAGAIN and moves no byte;
     connect fails with EINPROGRESS and goes on."""
 
     thread: str | None = None

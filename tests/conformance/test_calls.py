@@ -41,7 +41,7 @@ def judged(survey: tuple[Measured, ...]) -> Judge:
 
 @pytest.mark.clause("CALL.BLOCKING.SUSPENDS_CALLER", "3dffd29b")
 @pytest.mark.clause("CALL.NONBLOCKING.IS_COMPLEMENT", "7ffaffdf")
-@pytest.mark.clause("CALL.EAGAIN.INSTEAD_OF_SUSPENSION", "63f5c606")
+@pytest.mark.clause("CALL.EAGAIN.INSTEAD_OF_SUSPENSION", "f9eabb56")
 @pytest.mark.clause("CALL.REGULAR_FILE.CANNOT_POLL", "4401dc8c")
 @pytest.mark.clause("CALL.SYNC.NEED_NOT_BLOCK", "9d6533c4")
 @pytest.mark.clause("CALL.NONBLOCKING.NEED_NOT_BE_ASYNC", "8786a172")

@@ -233,6 +233,7 @@ def sleeps_with_bytes(until_dry: bool) -> tuple[int, int, list[State]]:
     return len(seen), edges, lost
 
 
+@pytest.mark.full
 @pytest.mark.clause("EPOLL.ET.EMPTY_TO_READY_IS_EDGE", "dd5cc323")
 def test_a_reader_that_drains_never_sleeps_with_unread_bytes() -> None:
     readers, edges, lost = sleeps_with_bytes(until_dry=True)

@@ -407,9 +407,11 @@ def _all(
                 name, process = running[connection]
                 if _hear(connection, process, results, name, on_progress, silent=not heard):
                     del running[connection]
+                    connection.close()
     except KeyboardInterrupt:
-        for name, process in running.values():
+        for connection, (name, process) in running.items():
             _stop(process)
+            connection.close()
             results[name].trouble = INTERRUPTED
     return results
 

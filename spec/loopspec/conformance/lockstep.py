@@ -107,9 +107,12 @@ class Hand:
         return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
     def abandon(self) -> None:
-        """Leave the thread in what it cannot get out of, and go on with another."""
+        """Leave the thread in what it cannot get out of, and go on with another. It ends if ever it comes
+        out."""
+        left = self._go
         self._busy = False
         self._begin()
+        left.release()
 
     def close(self) -> None:
         """End the thread and give back what it held."""
@@ -122,7 +125,7 @@ class Hand:
     def _work(self, go: threading.Semaphore, done: threading.Semaphore) -> None:
         while True:
             go.acquire()
-            if self._job is None:
+            if self._job is None or self._go is not go:
                 return
             try:
                 self._job()
