@@ -242,6 +242,7 @@ def test_a_reader_that_drains_never_sleeps_with_unread_bytes() -> None:
     assert readers > 1_000
 
 
+@pytest.mark.full
 def test_a_reader_that_does_not_drain_sleeps_with_unread_bytes() -> None:
     assert sleeps_with_bytes(until_dry=False)[2]
 
