@@ -325,7 +325,8 @@ class OncePerWake:
     # Causes: for a sleep, its instant; for an event or a task, that it is settled, be it before the wait;
     # for a read, anything the client did on the stream since, or bytes that lie there; for all, a request to
     # cancel, which stands until the task has ended. What makes a buffer writable is not all told, so a
-    # write has always a cause, and so has a read of a stream of which nothing is told, a listener.
+    # write has always a cause, and so has a read of a stream of which nothing is told, a listener. What
+    # settles a remote call is RPC's.
     #
     # An operation may begin with a checkpoint, which from outside looks like the wait itself. So the first
     # suspension of an operation may end without a cause, but then the operation does not return a value
@@ -461,7 +462,7 @@ class OncePerWake:
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint":
+            case "read" | "write" | "checkpoint" | "rpc":
                 return True
 
     def _ends(self) -> Progress:
@@ -492,6 +493,7 @@ _CAUSE: dict[Reason, str] = {
     "write": "stream {key} is writable",
     "event": "event {key} is set",
     "join": "task {key} has ended",
+    "rpc": "call {key} is settled",
 }
 
 

@@ -39,6 +39,9 @@ from loopspec.trace import (
     Refuse,
     Report,
     Reset,
+    RpcBreak,
+    RpcReply,
+    RpcSettle,
     Run,
     Send,
     Shut,
@@ -148,6 +151,9 @@ class TurnSnapshot:
         HalfClose: None,
         Leave: None,
         Reset: None,
+        RpcReply: None,
+        RpcBreak: None,
+        RpcSettle: None,
     },
 )
 @value
@@ -175,7 +181,7 @@ class IdleMeansIdle:
         match event:
             case Send() | Receive():
                 return self._caused()
-            case Step() | Dispatch() | Run() | TimerFire():
+            case Step() | Dispatch() | Run() | TimerFire() | RpcSettle():
                 if self.busy:
                     return self
                 return IdleMeansIdle(self.causes, self.recent, self.sleeps, self.polls, self.poll, True)

@@ -138,14 +138,13 @@ def _message(body: bytes) -> Message | None:
     """The message that ``body`` says, None if it says none; of JSON's own freedom nothing is let in that
     :func:`encode` would not have said, but for the order of the members."""
     try:
-        members: object = json.loads(body, parse_constant=_no_number)
+        members: Json = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
-    match members:
-        case {"id": int(id), **said} if _is_id(id):
-            return _said(CallId(id), said)
-        case _:
-            return None
+    if not isinstance(members, dict):
+        return None
+    id = members.pop("id", None)
+    return _said(CallId(id), members) if isinstance(id, int) and _is_id(id) else None
 
 
 def _said(id: CallId, members: Mapping[str, Json]) -> Message | None:

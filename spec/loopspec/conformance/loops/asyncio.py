@@ -14,7 +14,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
-from loopspec.conformance.adapter import EVERYTHING, HasFileno, Job, Operation, TaskHandle, TimerHandle, World
+from loopspec.conformance.adapter import (
+    EVERYTHING,
+    RPC,
+    HasFileno,
+    Job,
+    Operation,
+    TaskHandle,
+    TimerHandle,
+    World,
+)
 from loopspec.trace import Direction, Outcome
 
 SECOND = 1_000_000_000
@@ -116,7 +125,7 @@ class AsyncioLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING
+    shows: ClassVar[frozenset[str]] = EVERYTHING - RPC
 
     def __init__(self, world: World) -> None:
         self._loop = _EventLoop(world)
