@@ -531,11 +531,8 @@ class StylesAgree(NamedTuple):
             case RpcResult(form=form, calls=calls, result=result):
                 if (calls, result) == (self.calls, self.result):
                     return Kept(self)
-                return Broken(
-                    f"the {form} form does what the {self.form} form did: {_summary(self.calls, self.result)}",
-                    _summary(calls, result),
-                    self,
-                )
+                allowed = f"what the {self.form} form did: {_summary(self.calls, self.result)}"
+                return Broken(allowed, f"the {form} form: {_summary(calls, result)}", self)
             case _:
                 return self
 

@@ -277,7 +277,7 @@ class Services:
             case "deaf":
                 service.sock.shutdown(socket.SHUT_RD)
             case "garbage":
-                service.sock.sendall(_GARBAGE)
+                self._send(service, _GARBAGE, None)
                 service.mute = True
 
     # -- making calls
