@@ -430,10 +430,11 @@ class IdNotReused(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """A call that is not settled, and the turn in which it was made."""
+    """A call that is not settled, the turn in which it was made, and whether the peer has its request."""
 
     call: int
     turn: int
+    received: bool = False
 
 
 @clause(
@@ -443,7 +444,7 @@ class _Pending(NamedTuple):
     Profile.RPC,
     source="psrpc pull request 139; agentclientprotocol rust-sdk issue 250",
     watches={RpcCall: "transport", RpcSettle: "transport", RpcBreak: "transport", WaitBegin: EVERY},
-    also={RpcClose: "transport", Suspend: EVERY},
+    also={RpcRequest: "transport", RpcClose: "transport", Suspend: EVERY, Quiescent: EVERY},
 )
 @dataclass(frozen=True)
 class CloseSettlesAll:
@@ -452,7 +453,8 @@ class CloseSettlesAll:
 
     # The end is known to the client from the first call that it settles so, and to the world from what the
     # peer or the client itself did. From the one on all follow, each by the end of the next turn; with the
-    # other the loop does not go to sleep. A peer that is merely deaf is found out by the next send.
+    # other the loop does not go to sleep. A peer that is merely deaf is found out by the next send, which
+    # fails: what was never received is settled, too.
 
     pending: tuple[_Pending, ...] = ()
     may_end: bool = False
@@ -463,6 +465,8 @@ class CloseSettlesAll:
         match event:
             case RpcCall(turn=turn, call=call):
                 return replace(self, pending=(*self.pending, _Pending(call, turn)))
+            case RpcRequest(call=call):
+                return replace(self, pending=tuple(_received(one, call) for one in self.pending))
             case RpcSettle():
                 return self._settled(event)
             case RpcBreak(how=how):
@@ -474,6 +478,9 @@ class CloseSettlesAll:
                 return self._forgotten(left, f"turn {turn} ends") if left else self
             case Suspend(thread=thread) if thread == LOOP_THREAD and self.must_end and self.pending:
                 return self._forgotten([one.call for one in self.pending], "the loop sleeps")
+            case Quiescent() if self.may_end:
+                unsent = [one.call for one in self.pending if not one.received]
+                return self._forgotten(unsent, "nothing happens any more") if unsent else self
             case _:
                 return self
 
@@ -503,6 +510,10 @@ class CloseSettlesAll:
         return Broken(
             f"the end of the transport settles {names}", f"{when} without it", replace(self, pending=left)
         )
+
+
+def _received(pending: _Pending, call: int) -> _Pending:
+    return pending._replace(received=True) if pending.call == call else pending
 
 
 # --- three forms of one program -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from tests.mutants.coro import CORO_MUTANTS
 from tests.mutants.fair import FAIR_MUTANTS
 from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.mutants.rpc import RPC_MUTANTS
 from tests.mutants.stream import STREAM_MUTANTS
 from tests.mutants.timer import TIMER_MUTANTS
 from tests.mutants.wake import WAKE_MUTANTS
@@ -27,6 +28,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *LOOP_MUTANTS,
     *TIMER_MUTANTS,
     *WAKE_MUTANTS,
+    *RPC_MUTANTS,
     *CORO_MUTANTS,
     *FAIR_MUTANTS,
 )

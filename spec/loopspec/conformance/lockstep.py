@@ -384,8 +384,10 @@ class Lockstep:
     def _end(self) -> None:
         self._silence()
         try:
-            self._services.hang_up()
-            self._loop.close()
+            try:
+                self._services.hang_up()
+            finally:
+                self._loop.close()
         finally:
             self._services.close()
             if self._listener is not None:
@@ -483,7 +485,7 @@ class Lockstep:
             if not self._script:
                 if not self._service_acts(until):
                     return self._nobody_acts(None if until is None else until - self._now)
-                batch = epoll.ready(maxevents)
+                batch = self._ready(epoll, maxevents)
                 continue
             at = self._script.pop(0)
             self._passed = 0

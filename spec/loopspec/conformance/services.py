@@ -407,7 +407,10 @@ class Services:
             line = lines[question.service % SERVICES]
             return await wait(Awaited(self, line, text, place, _patience(question)))
 
-        result = await _by_coroutine(dialogue, ask)
+        try:
+            result = await _by_coroutine(dialogue, ask)
+        except Exception as error:
+            result = _raised(error)
         self._result(dialogue, "coroutine", calls, result)
 
     def converse_blocking(self, loop: object, dialogue: Dialogue, hand: AttendedHand) -> None:
@@ -432,7 +435,11 @@ class Services:
 
             def job() -> None:
                 with sleep.held_by(hand.name):
-                    self._result(dialogue, "blocking", calls, _by_blocking(dialogue, ask))
+                    try:
+                        result = _by_blocking(dialogue, ask)
+                    except Exception as error:
+                        result = _raised(error)
+                    self._result(dialogue, "blocking", calls, result)
 
             hand.do_attended(job, sleep.attend)
             for client in clients:
@@ -511,6 +518,11 @@ def _heard(question: Question, text: str, ending: RpcEnding) -> tuple[str, bool]
     """What the next question is about, and whether there is to be one."""
     outcome, value = ending
     return (value, True) if outcome == "reply" else (f"{text}!{outcome}", question.patient)
+
+
+def _raised(error: Exception) -> str:
+    """What a form computes that lets out what no call ends with."""
+    return f"raised {type(error).__name__}"
 
 
 def _told(question: Question, text: str) -> str:
@@ -628,6 +640,10 @@ class Sleep:
             self._services.act_by_plan()
 
 
+class ReadOnError(Exception):
+    """A client goes on reading after the end of the stream, which without a loop would be for ever."""
+
+
 class _SleepingSocket:
     """A connected socket as a blocking client sees it."""
 
@@ -636,6 +652,7 @@ class _SleepingSocket:
         self._sock = sock
         self._sleep = sleep
         self._timeout: float | None = None
+        self._over = False
         self.sendall = sock.sendall
         self.close = sock.close
 
@@ -649,14 +666,18 @@ class _SleepingSocket:
         self._timeout = value
 
     def recv(self, size: int, /) -> bytes:
+        if self._over:
+            raise ReadOnError
         try:
-            return self._sock.recv(size)
+            data = self._sock.recv(size)
         except BlockingIOError:
             if self._timeout == 0:
                 raise
-        if not self._sleep.sleep(self._sock.fileno(), self._timeout):
-            raise TimeoutError("timed out")
-        return self._sock.recv(size)
+            if not self._sleep.sleep(self._sock.fileno(), self._timeout):
+                raise TimeoutError("timed out") from None
+            data = self._sock.recv(size)
+        self._over = not data
+        return data
 
 
 # --- the wire
