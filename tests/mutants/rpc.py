@@ -36,7 +36,7 @@ RPC_MUTANTS: tuple[Mutant, ...] = (
         path=CALLBACK,
         old="        self._queued = self._reactor.call_soon(self._callback, outcome)\n",
         new="        self._callback(outcome)\n",
-        story="Who settles a call runs its callback: over a transport that has ended, that is the call itself.",
+        story="Who settles a call runs its callback: over a transport that has ended, the call does itself.",
         report="https://blog.izs.me/2013/08/designing-apis-for-asynchrony/",
     ),
     Mutant(
@@ -122,9 +122,12 @@ RPC_MUTANTS: tuple[Mutant, ...] = (
         name="rpc-call-after-the-end-hangs",
         clause="RPC.CLOSE.SETTLES_ALL",
         path=CALLS,
-        old="        if self.ended is not None:\n            self._settle_all(self.ended)\n        return call\n",
+        old="""        if self.ended is not None:
+            self._settle_all(self.ended)
+        return call
+""",
         new="        return call\n",
-        story="The end settles what was pending then, and a call that one of those callbacks makes waits for ever.",
+        story="The end settles what was pending, and a call that one of its callbacks makes hangs.",
         report="https://github.com/livekit/psrpc/pull/139",
     ),
     Mutant(
@@ -141,7 +144,9 @@ RPC_MUTANTS: tuple[Mutant, ...] = (
         clause="RPC.STYLES.AGREE",
         path=COROUTINE,
         old="        return value_of(answer.outcome)\n",
-        new="        return None if type(answer.outcome).__name__ == 'TimedOut' else value_of(answer.outcome)\n",
+        new="""        timed_out = type(answer.outcome).__name__ == "TimedOut"
+        return None if timed_out else value_of(answer.outcome)
+""",
         story="Where the other forms raise, the coroutine form returns None.",
     ),
     Mutant(
