@@ -390,6 +390,13 @@ class RpcRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RpcPart:
+    """The peer has sent a part of a reply, and stopped in the midst of it."""
+
+    transport: int
+
+
+@dataclass(frozen=True, slots=True)
 class RpcReply:
     """The peer has sent a whole reply that bears ``id``: the one to ``call``, None if nobody asked for it.
     ``value`` tells replies apart."""
@@ -573,6 +580,7 @@ Event: TypeAlias = (
     | RpcCall
     | RpcReturn
     | RpcRequest
+    | RpcPart
     | RpcReply
     | RpcBreak
     | RpcClose

@@ -12,7 +12,7 @@ from refloop.rpc.blocking import BlockingClient
 from refloop.rpc.callback import CallbackClient, PendingCall
 from refloop.rpc.calls import Ended, EndedError, Failed, Outcome, RemoteError, Replied, TimedOut, value_of
 from refloop.rpc.coroutine import Client
-from refloop.rpc.server import answer_calls, serve_calls
+from refloop.rpc.server import Procedure, answer_calls, serve_calls
 from refloop.rpc.wire import MAX_FRAME, FrameError, Json
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Json",
     "Outcome",
     "PendingCall",
+    "Procedure",
     "RemoteError",
     "Replied",
     "TimedOut",

@@ -52,6 +52,7 @@ from loopspec.trace import (
     RpcCall,
     RpcClose,
     RpcDropped,
+    RpcPart,
     RpcReply,
     RpcRequest,
     RpcResult,
@@ -133,7 +134,12 @@ def lane(event: Event) -> Lane:
             | RpcCall(thread=thread)
         ) if thread != LOOP_THREAD:
             return Lane(2, 0, thread)
-        case RpcRequest(transport=transport) | RpcReply(transport=transport) | RpcBreak(transport=transport):
+        case (
+            RpcRequest(transport=transport)
+            | RpcPart(transport=transport)
+            | RpcReply(transport=transport)
+            | RpcBreak(transport=transport)
+        ):
             return Lane(3, transport, "")
         case _:
             return LOOP
@@ -271,6 +277,8 @@ def _told(event: Event) -> str:
             return f"remote call {call} has returned"
         case RpcRequest(call=call, id=id):
             return f"request of call {call}, id {id}"
+        case RpcPart():
+            return "a part of a reply"
         case RpcReply(call=call, id=id, value=value):
             return f"reply to {'nobody' if call is None else f'call {call}'}, id {id}: {value}"
         case RpcBreak(how=how):

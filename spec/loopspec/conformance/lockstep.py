@@ -473,6 +473,7 @@ class Lockstep:
 
     def _batch(self, epoll: _Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
         """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
+        self._services.read()
         while self._script and self._due(self._script[0]):
             self._act(self._script.pop(0).act)
         self._services.act_by_plan()

@@ -232,7 +232,7 @@ class Services:
                 self._send(service, _frame({"id": stray, "result": value}), told)
                 self._send(service, frame, reply)
             case "half":
-                self._send(service, frame[:7], None)
+                self._send(service, frame[:7], trace.RpcPart(service.number))
                 service.rest, service.rest_told = frame[7:], reply
                 if planned:
                     self._at(_REST_AFTER, lambda: self._send(service, b"", None))
@@ -243,8 +243,9 @@ class Services:
             case "garbage":
                 self._break(service, "garbage")
 
-    def _send(self, service: _Service, frame: bytes, told: trace.RpcReply | None) -> None:
-        """Send a frame whole; a service whose client is gone, or that has said its last, sends nothing."""
+    def _send(self, service: _Service, frame: bytes, told: trace.RpcReply | trace.RpcPart | None) -> None:
+        """Send a frame, and tell so; a service whose client is gone, or that has said its last, sends
+        nothing."""
         if service.gone or service.mute:
             return
         rest, rest_told = service.rest, service.rest_told
