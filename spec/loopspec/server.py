@@ -688,7 +688,7 @@ class LeaksNothing(ServerRule):
     def at_rest(self, rest: AtRest) -> Progress:
         if self.first is None:
             return self if self.world.clients else replace(self, first=rest)
-        if self.world.handlers() != (0, 0):
+        if not self.world.clients or self.world.handlers() != (0, 0):
             return self
         wanted, found = _possessions(self.first), _possessions(rest)
         return Kept(self) if found == wanted else Broken(wanted, found, self)

@@ -3,12 +3,12 @@
 A script is a tuple of events of the trace that clients and world can bring about: connect, send in pieces,
 stop reading, half-close, reset, leave, hold what a handler needs, kill what serves a client. It is played one
 act at a time, and after each the server comes to rest, as :mod:`loopspec.conformance.account` defines it. The
-same script on the same architecture therefore gives the same trace, whatever the machine is doing besides,
-but for the order in which clients are read that were answered between two rests.
+same script therefore gives the same trace, whatever the machine is doing besides, unless threads of the
+server itself race: if a lock becomes free for two of them, either may be the first.
 
 What is asked of a server is little: a command that serves the protocol of :mod:`loopspec.server` and says in
 the first line of its output on which port. It is given the directory of the files and the address of a
-backend, which lives here, answers between two looks at the server, and can be held like the lock can.
+backend, which lives here, answers when the server rests, and can be held like the lock can.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeAlias
 
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
 from loopspec.conformance import account
 from loopspec.conformance.account import Post, Suspended
+from loopspec.judge import Judge, Violation
 from loopspec.server import FILES, backend
 from loopspec.trace import (
     AtRest,
@@ -91,13 +95,34 @@ class UnrestError(RuntimeError):
 # --- the world around a server --------------------------------------------------------------------------
 
 
+class _Asking:
+    """A connection to the backend, and what has been asked on it and was not answered."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.socket = connection
+        self.asked = b""
+        self.gone = False
+
+    def listen(self) -> None:
+        try:
+            data = self.socket.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self.asked += data
+        self.gone = not data
+
+
 class _Backend:
-    """Who answers a server's questions, between two looks at it and never while it is held."""
+    """Who answers a server's questions: one after another, each when the server rests otherwise, and none
+    while it is held."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
-        self._asking: list[tuple[socket.socket, bytes]] = []
+        self._asking: list[_Asking] = []
         self._count = 0
         self.held = False
 
@@ -111,35 +136,25 @@ class _Backend:
         self._count = 0
 
     def answer(self) -> bool:
-        """Answer all questions that have come; whether there was one."""
+        """Answer the question that came first, if one has come; whether anything was done."""
         if self.held:
             return False
         with suppress(BlockingIOError):
             while True:
-                self._asking.append((self._listener.accept()[0], b""))
-                self._asking[-1][0].setblocking(False)
-        asking, self._asking = self._asking, []
-        moved = [self._answered(who, asked) for who, asked in asking]  # each of them, also after the first
-        return any(moved)
-
-    def _answered(self, who: socket.socket, asked: bytes) -> bool:
-        try:
-            data = who.recv(4096)
-        except BlockingIOError:
-            self._asking.append((who, asked))
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            who.close()
-            return True
-        asked += data
-        if b"\n" in asked:
-            with suppress(OSError):
-                who.sendall(self._answer(asked.partition(b"\n")[0]) + b"\n")
-            asked = b""
-        self._asking.append((who, asked))
-        return True
+                self._asking.append(_Asking(self._listener.accept()[0]))
+        for one in self._asking:
+            one.listen()
+        gone = [one for one in self._asking if one.gone]
+        self._asking = [one for one in self._asking if not one.gone]
+        for one in gone:
+            one.socket.close()
+        for one in self._asking:
+            if b"\n" in one.asked:
+                question, _, one.asked = one.asked.partition(b"\n")
+                with suppress(OSError):  # who asked has gone meanwhile
+                    one.socket.sendall(self._answer(question) + b"\n")
+                return True
+        return bool(gone)
 
     def _answer(self, question: bytes) -> bytes:
         known = backend(question)
@@ -150,8 +165,8 @@ class _Backend:
 
     def close(self) -> None:
         self._listener.close()
-        for who, _ in self._asking:
-            who.close()
+        for one in self._asking:
+            one.socket.close()
 
 
 class Server:
@@ -241,11 +256,12 @@ class _Client:
         self.port = int(self.socket.getsockname()[1])
         self.reading = True
         self.ended = False
-        self.taken = 0  # bytes, since the server rested last
+        self.taken = bytearray()
+        self.told = False  # of the end
 
-    def receive(self) -> Iterator[bytes]:
-        """What has come, in one piece, and the end as an empty one."""
-        taken = []
+    def receive(self) -> bool:
+        """Take what has come; whether there was anything."""
+        before = len(self.taken), self.ended
         while not self.ended:
             try:
                 data = self.socket.recv(RECEIVE_BUFFER)
@@ -254,16 +270,21 @@ class _Client:
             except OSError:
                 data = b""  # reset: the server's end is gone
             self.ended = not data
-            taken.append(data)
-        if any(taken):
-            whole = b"".join(taken)
-            self.taken += len(whole)
-            yield whole
-        if taken and self.ended:
-            yield b""
-        elif taken:
+            self.taken += data
+        moved = (len(self.taken), self.ended) != before
+        if moved and not self.ended:
             # Acknowledge at once, so that what is not acknowledged is on its way.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return moved
+
+    def news(self) -> Iterator[bytes]:
+        """What was taken and not told, in one piece, and the end as an empty one."""
+        if self.taken:
+            yield bytes(self.taken)
+            self.taken.clear()
+        if self.ended and not self.told:
+            self.told = True
+            yield b""
 
     def reset(self) -> None:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -283,8 +304,8 @@ class Play:
     def run(self, script: Script) -> None:
         """Play ``script``, then free what is held and have everybody leave.
 
-        An act that is not possible, since its client has gone or been dismissed, is left out. Raises
-        :class:`UnrestError` for a server that ends, or does not come to rest.
+        An act that is not possible, since its client or the server has gone, is left out. Raises
+        :class:`UnrestError` for a server that does not come to rest.
         """
         self._server.backend.restart()
         self._tell(Serves(self._server.architecture))
@@ -301,7 +322,7 @@ class Play:
 
     def act(self, act: Act) -> None:
         """Do ``act`` if it is possible, tell of it, and wait until the server rests."""
-        if self._done(act):
+        if self._server.process.poll() is None and self._done(act):
             self._tell(act)
             self.rest()
 
@@ -380,39 +401,44 @@ class Play:
     # --- rest -------------------------------------------------------------------------------------------
 
     def rest(self) -> AtRest:
-        """Answer, receive and look until nothing moves any more; tell what has been seen then."""
+        """Receive, answer and look until nothing moves any more; tell what has been seen then.
+
+        What a client receives between two rests is told at the second, in one piece: how it was cut, and
+        what came first of what several clients receive, is the kernel's affair.
+        """
         for _ in range(LOOKS):
-            if self._moved():
+            if self._received():
                 continue
             before = account.threads(self._server.process.pid)
-            if all(thread.state in "SZ" for thread in before) and self._nothing_on_its_way():
+            if before and all(one.state in "SZ" for one in before) and self._nothing_on_its_way():
                 rest = self._account(before)
                 if rest is not None and account.threads(self._server.process.pid) == before:
-                    for client in self._clients.values():
-                        client.taken = 0
-                    self._tell(rest)
-                    return rest
+                    if not self._server.backend.answer():
+                        return self._told(rest)
+                    continue
             if self._server.process.poll() is not None:
-                raise UnrestError(f"the server has ended: {self._server.complaints()}")
+                return self._told(_GONE)
             os.sched_yield()
         raise UnrestError(f"the server does not come to rest: {self._server.complaints()}")
 
-    def _moved(self) -> bool:
-        """Whether the backend or a client had something to take."""
-        moved = self._server.backend.answer()
-        for stream, client in self._clients.items():
-            if client.reading:
-                for data in client.receive():
-                    self._tell(Receive(stream, data))
-                    moved = True
-        return moved
+    def _told(self, rest: AtRest) -> AtRest:
+        for stream, client in sorted(self._clients.items()):
+            for data in client.news():
+                self._tell(Receive(stream, data))
+        self._tell(rest)
+        return rest
+
+    def _received(self) -> bool:
+        """Whether a client had something to take."""
+        reading = [client for client in self._clients.values() if client.reading]
+        return any([client.receive() for client in reading])  # noqa: C419  # each of them
 
     def _nothing_on_its_way(self) -> bool:
         self._server.post.flush()
-        if self._moved():
+        if self._received():
             return False
         # A receive buffer that was full may have refused what is sent once more later.
-        full = {client.port for client in self._clients.values() if client.taken > RECEIVE_BUFFER // 2}
+        full = {client.port for client in self._clients.values() if len(client.taken) > RECEIVE_BUFFER // 2}
         port = self._server.port
         return not full or not any(
             end.local == port and end.remote in full and end.unacknowledged for end in account.connections()
@@ -449,6 +475,9 @@ class Play:
         return self._ends.get(descriptor)
 
 
+_GONE: Final = AtRest(0, 0, 0, "ended", None, ())
+"""A server that has ended rests for ever."""
+
 _ENDED: Final = Suspended("ended", 0, timed=False)
 """In place of the call of a process that has ended, and whose parent has not asked yet."""
 
@@ -478,6 +507,8 @@ _LINES: Final = st.sampled_from(
         b"file none",
         b"file ../small",
         b"ask abc",
+        b"ask count",
+        b"ask count",
         b"ask count",
         b"ask count",
         b"",
@@ -532,3 +563,56 @@ WARM_UP: Final[Script] = (
     *(Send(stream, b"slow gate\nask abc\nfile small\n") for stream in range(CLIENTS)),
 )
 """Makes a server start whatever it starts when it is first needed, a pool of workers for one."""
+
+
+# --- judgement ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """A script that breaks a clause: where, in the trace of its run."""
+
+    script: Script
+    violation: Violation
+    events: tuple[Event, ...]
+
+
+def look(server: Server, judge: Judge, examples: int, seed: int) -> Iterator[Found]:
+    """Play ``examples`` scripts on ``server`` and have each judged; what they break, as it is found."""
+    found: list[Found] = []
+
+    def one(script: Script) -> None:
+        events: list[Event] = []
+        Play(server, events.append).run(script)
+        judge.restart()
+        for event in events:
+            judge.after(event)
+        found.extend(Found(script, violation, tuple(events)) for violation in judge.violations)
+
+    for start in range(0, examples, _AT_ONCE):
+        _drive(one, min(_AT_ONCE, examples - start), seed + start)
+        yield from found
+        found.clear()
+
+
+_AT_ONCE: Final = 20
+"""So many scripts are played before what they have broken is told."""
+
+
+def _drive(one: Callable[[Script], None], examples: int, seed: int) -> None:
+    """Have Hypothesis draw scripts and give each to ``one``."""
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=examples,
+        phases=(Phase.generate,),
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+    @given(scripts())
+    def run(script: Script) -> None:
+        one(script)
+
+    run()
