@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from loopspec.clause import select
+from loopspec.conformance import campaign as campaigns
 from loopspec.conformance import servers
+from loopspec.conformance.result import UsageError
 from loopspec.conformance.servers import SHOWS, Play, Script, Server
 from loopspec.judge import Judge, Verdict
 from loopspec.server import ARCHITECTURES, EVENT_LOOP, STARVE_NOBODY, unlike
@@ -238,3 +240,35 @@ def test_the_coroutine_server_is_the_sequential_servers_code_with_await() -> Non
     assert unlike(sequential, coroutine) == {"serve", "_serve"}
     otherwise = coroutine.replace("not data or", "not data and")
     assert unlike(sequential, otherwise) == {"serve", "_serve", "Lines"}
+
+
+# --- as a campaign tells of it ----------------------------------------------------------------------------
+
+
+def test_what_breaks_a_clause_is_made_small_and_replays(tmp_path: Path) -> None:
+    """Given a server that loses pieces, then a line in two pieces shows it, and nothing else is left."""
+    mutant = next(each for each in SERVER_MUTANTS if each.name == "server-pieces-are-lost")
+    (clause,) = select([mutant.clause])
+    with mutated(mutant, tmp_path) as one:
+        found = next(servers.look(one, Judge([clause], SHOWS), 10 * EXAMPLES, SEED))
+        smallest = servers.made_small(one, found, clause)
+    assert smallest is not None
+    assert len(smallest.script) == 3  # connect, a piece, another
+    assert smallest.events[smallest.violation.position] == smallest.violation.event
+    token = servers.token_of(mutant.architecture, smallest.script)
+    assert servers.script_of(token) == (mutant.architecture, smallest.script)
+
+
+@pytest.mark.parametrize(
+    "token", ["server-", "server-reactor-x", "server-thread-!!!!", "server-what-eJwDAAAAAAE"]
+)
+def test_a_damaged_token_is_refused(token: str) -> None:
+    with pytest.raises(UsageError, match=r"^replay token .* (is damaged|tells no script)"):
+        servers.script_of(token)
+
+
+def test_a_script_replays_on_the_servers_of_an_adapter() -> None:
+    token = servers.token_of("thread", EVERYTHING)
+    results = campaigns.replay(["refloop"], token, select(["SERVER"]))
+    assert results["refloop"].trouble is None
+    assert not any(result.broken for result in results["refloop"].clauses.values())

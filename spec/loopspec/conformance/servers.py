@@ -13,6 +13,7 @@ backend, which lives here, answers when the server rests, and can be held like t
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import re
@@ -21,6 +22,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -31,10 +33,12 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
+from loopspec.clause import Clause
 from loopspec.conformance import account
 from loopspec.conformance.account import Post, Suspended
+from loopspec.conformance.result import UsageError
 from loopspec.judge import Judge, Violation
-from loopspec.server import FILES, backend
+from loopspec.server import ARCHITECTURES, FILES, backend
 from loopspec.trace import (
     AtRest,
     Connect,
@@ -49,6 +53,9 @@ from loopspec.trace import (
     Send,
     Serves,
     StopReading,
+    TraceError,
+    decode,
+    encode,
 )
 
 Act: TypeAlias = Connect | Send | HalfClose | StopReading | Leave | Reset | Crash | Hold | Free
@@ -309,7 +316,7 @@ class Play:
         """
         self._server.backend.restart()
         self._tell(Serves(self._server.architecture))
-        try:
+        with self:
             self.rest()
             for act in script:
                 self.act(act)
@@ -317,8 +324,6 @@ class Play:
                 self.act(Free(what))
             for stream in sorted(self._clients):
                 self.act(Leave(stream))
-        finally:
-            self._clean_up()
 
     def act(self, act: Act) -> None:
         """Do ``act`` if it is possible, tell of it, and wait until the server rests."""
@@ -326,7 +331,11 @@ class Play:
             self._tell(act)
             self.rest()
 
-    def _clean_up(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the clients away, and let go of what is held."""
         for client in self._clients.values():
             client.socket.close()
         self._clients.clear()
@@ -582,12 +591,7 @@ def look(server: Server, judge: Judge, examples: int, seed: int) -> Iterator[Fou
     found: list[Found] = []
 
     def one(script: Script) -> None:
-        events: list[Event] = []
-        Play(server, events.append).run(script)
-        judge.restart()
-        for event in events:
-            judge.after(event)
-        found.extend(Found(script, violation, tuple(events)) for violation in judge.violations)
+        found.extend(_judged(server, script, judge))
 
     for start in range(0, examples, _AT_ONCE):
         _drive(one, min(_AT_ONCE, examples - start), seed + start)
@@ -597,6 +601,31 @@ def look(server: Server, judge: Judge, examples: int, seed: int) -> Iterator[Fou
 
 _AT_ONCE: Final = 20
 """So many scripts are played before what they have broken is told."""
+
+
+def breaks(server: Server, script: Script, clause: Clause) -> Found | None:
+    """What a run of ``script`` on ``server`` breaks of ``clause`` first, if anything."""
+    return next(_judged(server, script, Judge([clause], SHOWS)), None)
+
+
+def _judged(server: Server, script: Script, judge: Judge) -> Iterator[Found]:
+    events: list[Event] = []
+    Play(server, events.append).run(script)
+    judge.restart()
+    for event in events:
+        judge.after(event)
+    yield from [Found(script, violation, tuple(events)) for violation in judge.violations]
+
+
+def made_small(server: Server, found: Found, clause: Clause) -> Found | None:
+    """``found`` without the acts that it does not take to break ``clause``; None if it breaks it no more."""
+    smallest = breaks(server, found.script, clause)
+    place = 0
+    while smallest is not None and place < len(smallest.script):
+        shorter = smallest.script[:place] + smallest.script[place + 1 :]
+        less = breaks(server, shorter, clause)
+        smallest, place = (less, place) if less is not None else (smallest, place + 1)
+    return smallest
 
 
 def _drive(one: Callable[[Script], None], examples: int, seed: int) -> None:
@@ -616,3 +645,29 @@ def _drive(one: Callable[[Script], None], examples: int, seed: int) -> None:
         one(script)
 
     run()
+
+
+# --- replay -------------------------------------------------------------------------------------------------
+
+TOKEN: Final = "server-"
+"""What the token of a script begins with."""
+
+
+def token_of(architecture: str, script: Script) -> str:
+    """The short text that replays ``script`` on ``architecture``."""
+    packed = zlib.compress("\n".join(map(encode, script)).encode(), 9)
+    return f"{TOKEN}{architecture}-{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
+
+
+def script_of(token: str) -> tuple[str, Script]:
+    """The architecture and the script that ``token`` replays. Raises :class:`UsageError` for another text."""
+    architecture, _, packed = token.removeprefix(TOKEN).partition("-")
+    try:
+        lines = zlib.decompress(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))).decode()
+        events = [decode(line) for line in lines.splitlines()]
+    except (ValueError, zlib.error, TraceError):
+        raise UsageError(f"replay token {token[:20]!r}… is damaged: copy it whole from the report") from None
+    script = tuple(event for event in events if isinstance(event, Act))
+    if len(script) != len(events) or architecture not in ARCHITECTURES:
+        raise UsageError(f"replay token {token[:20]!r}… tells no script of a server")
+    return architecture, script
