@@ -431,6 +431,56 @@ class Quiescent:
     turn: int
 
 
+# --- a server seen from outside -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Serves:
+    """The run is of a server that claims to be of ``architecture``: see :mod:`loopspec.server`."""
+
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """From here on nobody gets past ``what``: the lock of a file (``"lock"``), or the server's backend
+    (``"backend"``)."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """``what`` is held no longer, and who waited for it goes on."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """What serves client ``stream`` has been killed."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtRest:
+    """By the kernel's account all threads of the server are suspended, and nothing is on its way to it or its
+    clients.
+
+    ``descriptors`` are those of all its processes together; ``main`` is the call in which the first thread of
+    the first process is suspended, ``on`` the client whose connection that call acts on, and ``others`` are
+    the calls of all its other threads.
+    """
+
+    processes: int
+    threads: int
+    descriptors: int
+    main: str
+    on: int | None
+    others: tuple[str, ...]
+
+
 Event: TypeAlias = (
     Call
     | Return
@@ -474,6 +524,11 @@ Event: TypeAlias = (
     | Write
     | Shut
     | Quiescent
+    | Serves
+    | Hold
+    | Free
+    | Crash
+    | AtRest
 )
 
 EVENTS: dict[str, type[Event]] = {event.__name__: event for event in get_args(Event)}

@@ -13,6 +13,7 @@ from tests.mutants.coro import CORO_MUTANTS
 from tests.mutants.fair import FAIR_MUTANTS
 from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.mutants.server import SERVER_MUTANTS
 from tests.mutants.stream import STREAM_MUTANTS
 from tests.mutants.timer import TIMER_MUTANTS
 from tests.mutants.wake import WAKE_MUTANTS
@@ -29,4 +30,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *WAKE_MUTANTS,
     *CORO_MUTANTS,
     *FAIR_MUTANTS,
+    *SERVER_MUTANTS,
 )

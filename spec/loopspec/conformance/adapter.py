@@ -31,8 +31,10 @@ from loopspec.trace import EVENTS, Direction, Outcome
 Job = Callable[[], Coroutine[object, object, str]]
 """A coroutine function without arguments: what a task is made of."""
 
-EVERYTHING = frozenset(EVENTS)
-"""For ``shows`` of a loop that has every operation of :class:`Adapter`."""
+EVERYTHING = frozenset(EVENTS) - {"Serves", "Hold", "Free", "Crash", "AtRest"}
+"""For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
+adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
+(:mod:`loopspec.conformance.servers`)."""
 
 
 class Poller(Protocol):

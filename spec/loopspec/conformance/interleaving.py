@@ -21,12 +21,14 @@ from rich.text import Text
 
 from loopspec.trace import (
     Arm,
+    AtRest,
     Await,
     Begin,
     Call,
     CancelRequest,
     Close,
     Connect,
+    Crash,
     Deliver,
     Disarm,
     Dispatch,
@@ -34,8 +36,10 @@ from loopspec.trace import (
     End,
     Enqueue,
     Event,
+    Free,
     HalfClose,
     HandlerEnd,
+    Hold,
     Joined,
     Leave,
     Post,
@@ -50,6 +54,7 @@ from loopspec.trace import (
     Return,
     Run,
     Send,
+    Serves,
     Settle,
     Shut,
     Spawn,
@@ -106,6 +111,7 @@ def lane(event: Event) -> Lane:
             | StopReading(stream=stream)
             | Leave(stream=stream)
             | Reset(stream=stream)
+            | Crash(stream=stream)
         ):
             return Lane(0, stream, "")
         case (
@@ -266,6 +272,17 @@ def _told(event: Event) -> str:
             return f"shut stream {stream}"
         case Quiescent():
             return "nothing left to do"
+        case Serves(architecture=architecture):
+            return f"serve: {architecture}"
+        case Hold(what=what):
+            return f"the {what} is held"
+        case Free(what=what):
+            return f"the {what} is free"
+        case Crash():
+            return "what serves it is killed"
+        case AtRest(processes=processes, threads=threads, descriptors=descriptors, main=main, on=on):
+            where = main if on is None else f"{main} of client {on}"
+            return f"at rest in {where}; {processes} processes, {threads} threads, {descriptors} descriptors"
         case _:
             assert_never(event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import ClassVar
@@ -19,6 +20,7 @@ from loopspec.conformance.adapter import (
     TimerHandle,
     World,
 )
+from loopspec.server import ARCHITECTURES
 from loopspec.trace import Direction, Outcome
 
 _DIRECTIONS: Mapping[Direction, refloop.Direction] = {
@@ -64,6 +66,10 @@ class RefloopLoop:
 
     version: ClassVar[str] = f"refloop {__version__}"
     shows: ClassVar[frozenset[str]] = EVERYTHING
+    servers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        architecture: (sys.executable, "-m", "refloop.servers", architecture)
+        for architecture in ARCHITECTURES
+    }
 
     def __init__(self, world: World) -> None:
         self._reactor = refloop.Reactor(_Kernel(world))
