@@ -31,6 +31,7 @@ from loopspec.trace import (
     Read,
     Reason,
     Reset,
+    ScopeCancel,
     Send,
     Settle,
     Spawn,
@@ -308,6 +309,7 @@ _UNKNOWN = _Stream()
         Done: None,
         Settle: None,
         CancelRequest: None,
+        ScopeCancel: None,
         Connect: None,
         Send: None,
         Read: None,
@@ -325,7 +327,8 @@ class OncePerWake:
     # Causes: for a sleep, its instant; for an event or a task, that it is settled, be it before the wait;
     # for a read, anything the client did on the stream since, or bytes that lie there; for all, a request to
     # cancel, which stands until the task has ended. What makes a buffer writable is not all told, so a
-    # write has always a cause, and so has a read of a stream of which nothing is told, a listener.
+    # write has always a cause, and so has a read of a stream of which nothing is told, a listener. What a
+    # primitive passes from task to task is PRIM's.
     #
     # An operation may begin with a checkpoint, which from outside looks like the wait itself. So the first
     # suspension of an operation may end without a cause, but then the operation does not return a value
@@ -366,7 +369,7 @@ class OncePerWake:
                 return replace(self, settled=self.settled.put(key, None))
             case Settle(reason="join", key=key) | Done(task=key):
                 return replace(self, ended=self.ended.put(key, None), waits=self.waits.drop(key))
-            case CancelRequest(task=task):
+            case CancelRequest(task=task) | ScopeCancel(task=task):
                 return replace(self, cancelled=self.cancelled.put(task, None))
             case Quiescent():
                 return self._ends()
@@ -461,7 +464,7 @@ class OncePerWake:
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint":
+            case "read" | "write" | "checkpoint" | "primitive":
                 return True
 
     def _ends(self) -> Progress:
@@ -492,6 +495,7 @@ _CAUSE: dict[Reason, str] = {
     "write": "stream {key} is writable",
     "event": "event {key} is set",
     "join": "task {key} has ended",
+    "primitive": "primitive {key} has what it waits for",
 }
 
 

@@ -40,6 +40,7 @@ from loopspec.trace import (
     Report,
     Reset,
     Run,
+    ScopeCancel,
     Send,
     Shut,
     Step,
@@ -142,6 +143,7 @@ class TurnSnapshot:
         Run: None,
         Step: None,
         Post: None,
+        ScopeCancel: None,
         Connect: None,
         Send: None,
         Receive: None,
@@ -156,7 +158,7 @@ class IdleMeansIdle:
     and posts, plus one."""
 
     # An idle turn is one in which nothing ran that a trace shows. A due timer is shown by firing, so what is
-    # counted are external events and posts, ``causes``. One that came while something was still running may
+    # counted are external events, posts and the timers of scopes, ``causes``. One that came while something was still running may
     # wake the loop after it, so the causes of the stretch that was busy last (``recent``) count for the
     # idle one behind it.
     #
