@@ -144,11 +144,11 @@ def checkpoint() -> Awaitable[None]:
 class ParkingLot(Trap):
     """Tasks that wait for the same thing, first come first served: the one thing beneath every primitive.
 
-    What there is to be had, and how it is handed over, is :meth:`admit`. What comes is handed to those who wait
-    at once, in the order of arrival, so that a newcomer finds nothing to barge in for; one who finds something,
-    and so nobody before it, has it and only lets the others run. Either way a task is woken with what it
-    came for in its hands: a cancellation that comes after that is met at the next checkpoint, and so nothing
-    can be lost on the way. One that comes before takes it out of the lot, and the next in line is the first.
+    What there is to be had, and how it is handed over, is :meth:`admit`. What comes is handed at once to
+    those who wait, in the order of arrival, so that a newcomer finds nothing to barge in for; one who finds
+    something, and so nobody before it, has it and only lets the others run. Either way a task is woken with
+    what it came for in its hands: a cancellation that comes after that is met at the next checkpoint, and so
+    nothing can be lost on the way. One that comes before takes it out of the lot, and the next is the first.
     """
 
     __slots__ = ("key", "parked", "reason")

@@ -375,8 +375,8 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``task`` has what it wanted, or not: ``outcome``. ``item`` is what it got or put; ``locked`` tells whether
-    anybody holds the lock of a condition that was waited for."""
+    """``task`` has what it wanted, or not: ``outcome``. ``item`` is what it got or put; ``locked`` tells
+    whether anybody holds the lock of a condition that was waited for."""
 
     turn: int
     task: int
@@ -425,8 +425,8 @@ class ScopeEnter:
 
 @dataclass(frozen=True, slots=True)
 class ScopeCancel:
-    """Scope ``scope``, which ``task`` is in, is cancelled: by somebody, or because its deadline is ``due``, and
-    then from the moment on at which the loop finds that out."""
+    """Scope ``scope``, which ``task`` is in, is cancelled: by somebody, or because its deadline is ``due``,
+    and then from the moment on at which the loop finds that out."""
 
     turn: int
     task: int
@@ -436,7 +436,8 @@ class ScopeCancel:
 
 @dataclass(frozen=True, slots=True)
 class ScopeExit:
-    """``task`` leaves ``scope``; a cancellation has cut it short (``cut``), and it has absorbed it (``caught``)."""
+    """``task`` leaves ``scope``, which a cancellation has cut short (``cut``) and which has absorbed that
+    (``caught``)."""
 
     turn: int
     task: int
