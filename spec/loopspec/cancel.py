@@ -54,7 +54,7 @@ class AtCheckpoint(NamedTuple):
 
     # A checkpoint is an asynchronous operation: what is between two of them is not torn apart. So a task ends
     # cancelled only out of an operation that did, or before its first step, and an operation only if
-    # somebody has asked for it. Whether a cancelled one has left an effect, CANCEL.EFFECT.DONE_OR_UNDONE counts.
+    # somebody has asked for it. Whether a cancelled one has left an effect, CANCEL.EFFECT counts.
 
     asked: bool = False
     begun: bool = False

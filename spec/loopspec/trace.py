@@ -407,7 +407,7 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """The loop sleeps, and meanwhile ``primitive`` holds so many items, or, of the others, is locked: 1 or 0."""
+    """The loop sleeps, and meanwhile ``primitive`` holds so many items or, if no queue, is locked: 1 or 0."""
 
     turn: int
     primitive: int

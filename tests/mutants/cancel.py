@@ -35,8 +35,11 @@ CANCEL_MUTANTS: tuple[Mutant, ...] = (
         clause="CANCEL.EFFECT.DONE_OR_UNDONE",
         path=PRIMITIVES,
         old='        """Wait for a token."""\n        await suspend(self._lot)\n',
-        new='        """Wait for a token."""\n        await suspend(self._lot)\n        await checkpoint()\n',
-        story="A semaphore is a checkpoint once more when it has given its token: cancelled there, it is lost.",
+        new='        """Wait for a token."""\n'
+        "        from refloop.tasks import CHECKPOINT\n\n"
+        "        await suspend(self._lot)\n"
+        "        await suspend(CHECKPOINT)\n",
+        story="A semaphore that has given its token is a checkpoint once more: cancelled there, it is lost.",
         report="https://github.com/python/cpython/issues/90155",
     ),
     Mutant(
