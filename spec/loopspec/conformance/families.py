@@ -272,8 +272,14 @@ _pair = st.builds(
     s.Later, _delay, _body(_set_event, _cancel_task, _cancel_scope, _cancel_scope, least=2, most=3)
 )
 
+# One that is asked to end, perhaps by itself, before it enters its scope.
+_doomed = st.builds(
+    lambda task, scope: s.Spawn((s.CancelTask(task), scope, s.Checkpoint(1))), st.integers(0, 2), _scope
+)
+
 _scopes = _scenario(
-    _body(_scoped, _scoped, _pair, _pair, _canceller, least=2, most=5), _script(_elapse, _post, most=2)
+    _body(_scoped, _scoped, _doomed, _pair, _pair, _canceller, least=2, most=5),
+    _script(_elapse, _post, most=2),
 )
 
 _connect = st.just(s.Connect())

@@ -129,17 +129,20 @@ class _Scope:
 
     def __init__(self, delay: int | None) -> None:
         self._timeout = asyncio.timeout(None if delay is None else delay / SECOND)
+        self._asked = False
+        self._caught = False
 
     @property
     def caught(self) -> bool:
         return self._caught
 
     def cancel(self) -> None:
-        if not self._timeout.expired():
+        # Moved once more, the deadline would come later.
+        if not self._asked and not self._timeout.expired():
+            self._asked = True
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def __aenter__(self) -> None:
-        self._caught = False
         await self._timeout.__aenter__()
 
     async def __aexit__(
