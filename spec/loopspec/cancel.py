@@ -7,10 +7,10 @@ the moment on at which the loop has found out; so it excuses a cancellation, and
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map
+from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import HOPS
 from loopspec.stock import Stock
@@ -49,7 +49,8 @@ from loopspec.trace import (
     watches={CancelRequest: "task", Begin: "task", End: "task", Done: "task"},
     also={ScopeCancel: "task", ScopeExit: "task", Step: "task"},
 )
-class AtCheckpoint(NamedTuple):
+@value
+class AtCheckpoint:
     """Cancellation is delivered at a checkpoint, before the operation has its effect."""
 
     # A checkpoint is an asynchronous operation: what is between two of them is not torn apart. So a task ends
@@ -64,13 +65,13 @@ class AtCheckpoint(NamedTuple):
     def after(self, event: Event) -> Progress:
         match event:
             case CancelRequest() | ScopeCancel():
-                return self._replace(asked=True, unrun=self.unrun or not self.begun)
+                return replace(self, asked=True, unrun=self.unrun or not self.begun)
             case Step():
-                return self if self.begun else self._replace(begun=True)
+                return self if self.begun else replace(self, begun=True)
             case End(task=task, operation=operation, outcome="cancelled"):
                 return self._is_met(task, operation)
             case ScopeExit(caught=True) | Begin() | End():
-                return self._replace(met=False, unrun=False) if self.met or self.unrun else self
+                return replace(self, met=False, unrun=False) if self.met or self.unrun else self
             case Done(task=task, outcome="cancelled") if self.begun and not self.met and not self.unrun:
                 return Broken(
                     f"task {task} is cancelled at a checkpoint", "it was cancelled between two of them", None
@@ -81,7 +82,7 @@ class AtCheckpoint(NamedTuple):
                 return self
 
     def _is_met(self, task: int, operation: str) -> Progress:
-        after = self._replace(met=True)
+        after = replace(self, met=True)
         if self.asked:
             return Kept(after)
         return Broken(f"{operation} of task {task} ends cancelled if somebody asks", "nobody has", after)
@@ -100,7 +101,8 @@ _WHOLE = -1
     watches={CancelRequest: "task", Begin: "task", Await: "task", End: "task", Done: "task"},
     also={ScopeCancel: "task", ScopeExit: "task", Ask: "task", Quiescent: "*"},
 )
-class NeverLost(NamedTuple):
+@value
+class NeverLost:
     """After a cancel request the task ends, or meets it at its next checkpoint; a value settled in the same
     turn does not erase it."""
 
@@ -119,17 +121,17 @@ class NeverLost(NamedTuple):
             case _ if self.over:
                 return self
             case CancelRequest():
-                return self._replace(pending=self.pending.put(_WHOLE, None))
+                return replace(self, pending=self.pending.put(_WHOLE, None))
             case ScopeCancel(scope=scope, due=False):
-                return self._replace(pending=self.pending.put(scope, None))
+                return replace(self, pending=self.pending.put(scope, None))
             case ScopeExit(scope=scope):
-                return self._replace(pending=self.pending.drop(scope))
+                return replace(self, pending=self.pending.drop(scope))
             case Begin():
-                return self._replace(late=bool(self.pending), suspended=False)
+                return replace(self, late=bool(self.pending), suspended=False)
             case Await():
-                return self if self.suspended else self._replace(suspended=True)
+                return self if self.suspended else replace(self, suspended=True)
             case Ask(verb=verb):
-                return self._replace(may_stay=verb == "wait")
+                return replace(self, may_stay=verb == "wait")
             case End(task=task, operation=operation, outcome=outcome):
                 return self._ends(task, operation, met=outcome != "value")
             case Quiescent() if self.pending and not self.may_stay:
@@ -140,7 +142,7 @@ class NeverLost(NamedTuple):
                 return self
 
     def _ends(self, task: int, operation: str, *, met: bool) -> Progress:
-        after = self._replace(suspended=False, may_stay=False)
+        after = replace(self, suspended=False, may_stay=False)
         if not self.pending:
             return after
         if met:
@@ -150,7 +152,7 @@ class NeverLost(NamedTuple):
         return Broken(
             f"{operation}, which task {task} entered after it was asked to end, does not return a value",
             "it has",
-            after._replace(pending=Map()),
+            replace(after, pending=Map()),
         )
 
 
@@ -169,7 +171,8 @@ _OVER = NeverLost(over=True)
     watches={Make: "primitive", Ask: "primitive", Answer: "primitive", Rest: "primitive"},
     also={Release: "primitive"},
 )
-class DoneOrUndone(NamedTuple):
+@value
+class DoneOrUndone:
     """An operation that has had its effect is reported done, or its effect is undone."""
 
     # When the loop sleeps, a primitive holds what the tasks were told that they put into it, and lacks
@@ -213,7 +216,8 @@ class DoneOrUndone(NamedTuple):
     source="CPython issues 116720 and 155433",
     watches={ScopeEnter: "scope", ScopeCancel: "scope", ScopeExit: "scope"},
 )
-class OwnOnly(NamedTuple):
+@value
+class OwnOnly:
     """A scope absorbs only the cancellation that it issued."""
 
     cancelled: bool = False
@@ -246,7 +250,8 @@ class OwnOnly(NamedTuple):
     watches={CancelRequest: None, Begin: None, End: None, WaitBegin: None},
     also={ScopeCancel: None, Step: None, Run: None, TimerFire: None, Dispatch: None},
 )
-class NoSpin(NamedTuple):
+@value
+class NoSpin:
     """A cancellation that cannot be delivered yet does not keep the loop running."""
 
     # It cannot be delivered while the task is in an operation that it may not leave, as without the lock of
@@ -260,15 +265,15 @@ class NoSpin(NamedTuple):
     def after(self, event: Event) -> Progress:
         match event:
             case Begin(task=task):
-                return self._replace(inside=self.inside.put(task, None))
+                return replace(self, inside=self.inside.put(task, None))
             case CancelRequest(task=task) | ScopeCancel(task=task) if task in self.inside:
-                return self._replace(pending=self.pending.put(task, None))
+                return replace(self, pending=self.pending.put(task, None))
             case End(task=task):
-                return self._replace(inside=self.inside.drop(task), pending=self.pending.drop(task))
+                return replace(self, inside=self.inside.drop(task), pending=self.pending.drop(task))
             case Step(task=task) if task in self.pending:
                 return self
             case Step() | Run() | TimerFire() | Dispatch():
-                return self if self.busy else self._replace(busy=True)
+                return self if self.busy else replace(self, busy=True)
             case WaitBegin(timeout=timeout):
                 return self._turn_ends(asleep=timeout != 0)
             case _:
@@ -276,12 +281,12 @@ class NoSpin(NamedTuple):
 
     def _turn_ends(self, *, asleep: bool) -> Progress:
         if asleep or self.busy or not self.pending:
-            after = self._replace(polls=0, busy=False)
+            after = replace(self, polls=0, busy=False)
             return Kept(after) if asleep and self.pending else after
         if self.polls < HOPS:
-            return self._replace(polls=self.polls + 1)
+            return replace(self, polls=self.polls + 1)
         return Broken(
             "the loop sleeps while nothing runs and a task cannot be cancelled yet",
             f"{self.polls + 1} turns in which nothing ran",
-            self._replace(pending=Map(), polls=0),
+            replace(self, pending=Map(), polls=0),
         )

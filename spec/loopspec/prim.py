@@ -7,10 +7,11 @@ waits for what is there. Each primitive is a slice of the trace.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map
+from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.stock import Stock
 from loopspec.trace import Answer, Ask, CancelRequest, Event, Make, Notify, Release, Rest, ScopeCancel, Verb
@@ -34,7 +35,8 @@ class _Waiter(NamedTuple):
     source="trio issue 54; Go issue 13086; CPython pull request 31910",
     watches={Ask: "primitive", Answer: "primitive"},
 )
-class FifoNoBarging(NamedTuple):
+@value
+class FifoNoBarging:
     """Waiters are served in order, and a newcomer overtakes none."""
 
     # Somebody is overtaken only if it is served itself, and in a later turn: those who leave are overtaken by
@@ -103,7 +105,8 @@ _OFFERS: dict[Verb, Verb] = {"get": "put", "put": "get", "wait": "acquire"}
     watches={Make: "primitive", Ask: "primitive", Answer: "primitive", Rest: "primitive"},
     also={Release: "primitive", Notify: "primitive", CancelRequest: "*", ScopeCancel: "*"},
 )
-class PassesOn(NamedTuple):
+@value
+class PassesOn:
     """If a chosen waiter leaves by cancellation, its token, item or notification passes to the next."""
 
     # The chosen one is the first in line when something comes. It may be gone already as far as the loop
@@ -121,28 +124,29 @@ class PassesOn(NamedTuple):
     def after(self, event: Event) -> Progress:
         match event:
             case CancelRequest(task=task) | ScopeCancel(task=task):
-                return self._replace(leaving=self.leaving.put(task, None))
+                return replace(self, leaving=self.leaving.put(task, None))
             case Rest():
                 return self._rests()
             case Notify(count=count):
                 return self._is_notified(count)
             case Ask(verb=verb):
-                return self._replace(stock=self.stock.after(event))._offer(_OFFERS.get(verb))
+                return replace(self, stock=self.stock.after(event))._offer(_OFFERS.get(verb))
             case Answer():
                 return self._answered(event)
             case Release():
-                return self._replace(stock=self.stock.after(event))._offer("acquire")
+                return replace(self, stock=self.stock.after(event))._offer("acquire")
             case _:
-                return self._replace(stock=self.stock.after(event))
+                return replace(self, stock=self.stock.after(event))
 
     def _offer(self, verb: Verb | None) -> PassesOn:
         first = None if verb is None else self.stock.first(verb)
-        return self if first is None else self._replace(offered=self.offered.put(first, None))
+        return self if first is None else replace(self, offered=self.offered.put(first, None))
 
     def _answered(self, event: Answer) -> PassesOn:
         task, served = event.task, event.outcome == "value"
         notified = self.notified.leaves(task, served=served) if event.verb == "wait" else self.notified
-        after = self._replace(
+        after = replace(
+            self,
             stock=self.stock.after(event),
             notified=notified,
             offered=self.offered.drop(task),
@@ -154,7 +158,8 @@ class PassesOn(NamedTuple):
     def _is_notified(self, count: int) -> PassesOn:
         waiting = [each.task for each in self.stock.asking if each.verb == "wait"]
         staying = [task for task in waiting if task not in self.leaving]
-        return self._replace(
+        return replace(
+            self,
             notified=_Notified(min(self.notified.owed + count, len(staying)), Map(dict.fromkeys(staying))),
             offered=self.offered.add(waiting[:count], None),
         )
@@ -164,13 +169,13 @@ class PassesOn(NamedTuple):
             return self
         starved = self._starved()
         if starved is None:
-            return Kept(self._replace(left=False))
+            return Kept(replace(self, left=False))
         task, verb = starved
         asking = tuple([each for each in self.stock.asking if each.task != task])
         return Broken(
             f"what was meant for one that was cancelled passes to task {task}, which asked to {verb}",
             f"the loop sleeps, and task {task} waits for what is there",
-            self._replace(stock=self.stock._replace(asking=asking), notified=_Notified(), left=False),
+            replace(self, stock=replace(self.stock, asking=asking), notified=_Notified(), left=False),
         )
 
     def _starved(self) -> tuple[int, Verb] | None:
@@ -195,7 +200,8 @@ class PassesOn(NamedTuple):
     watches={Ask: "primitive", Answer: "primitive"},
     also={Release: "primitive"},
 )
-class HoldsLock(NamedTuple):
+@value
+class HoldsLock:
     """A condition's wait returns or raises only with its lock held."""
 
     holder: int | None = None  # as the tasks were told
@@ -230,7 +236,8 @@ class HoldsLock(NamedTuple):
     source="asyncio issue 201; tornado issue 2826; cats-effect issue 4571",
     watches={Make: "primitive", Ask: "primitive", Answer: "primitive", Rest: "primitive"},
 )
-class ConservesItems(NamedTuple):
+@value
+class ConservesItems:
     """Items put = items taken + items queued, at every quiescent point."""
 
     # A quiescent point is one at which the loop sleeps. An item that is put by a task that has no answer yet

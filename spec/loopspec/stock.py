@@ -9,8 +9,10 @@ Everything here is a value: an operation gives another.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
+from loopspec.frozen import value
 from loopspec.trace import Answer, Ask, Event, Make, Primitive, Release, Rest, Verb
 
 
@@ -25,7 +27,8 @@ _TAKES: dict[Verb, int] = {"acquire": 1, "put": 1, "get": -1, "wait": 1}
 """What ``held`` grows by when a task is answered; who waits has given its lock up, and gets it back."""
 
 
-class Stock(NamedTuple):
+@value
+class Stock:
     """``held`` is the items in a queue, of others the tokens that tasks have; ``asking`` is in order."""
 
     kind: Primitive = "lock"
@@ -40,13 +43,13 @@ class Stock(NamedTuple):
                 return Stock(kind, capacity)
             case Ask(task=task, verb=verb):
                 held = self.held - 1 if verb == "wait" else self.held
-                return self._replace(held=held, asking=(*self.asking, Asking(task, verb)))
+                return replace(self, held=held, asking=(*self.asking, Asking(task, verb)))
             case Answer(task=task, verb=verb, outcome=outcome):
                 asking = tuple([each for each in self.asking if each.task != task])
                 has = outcome == "value" or verb == "wait"
-                return self._replace(held=self.held + _TAKES[verb] * has, asking=asking)
+                return replace(self, held=self.held + _TAKES[verb] * has, asking=asking)
             case Release():
-                return self._replace(held=self.held - 1)
+                return replace(self, held=self.held - 1)
             case _:
                 return self
 
@@ -73,4 +76,4 @@ class Stock(NamedTuple):
         if self.shown() == event.held:
             return self
         held = event.held if self.kind == "queue" else self.capacity - 1 + event.held
-        return self._replace(held=held)
+        return replace(self, held=held)
