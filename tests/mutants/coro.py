@@ -92,4 +92,12 @@ CORO_MUTANTS: tuple[Mutant, ...] = (
 """,
         story="Each task gets a thread that watches over it.",
     ),
+    Mutant(
+        name="coro-sleep-goes-on",
+        clause="CORO.WAIT.ONE_REASON",
+        path=WAITS,
+        old="        assert self._timer is not None\n        self._timer.cancel()\n",
+        new="        assert self._timer is not None\n",
+        story="A sleep that is cancelled leaves its timer armed, which wakes the task from whatever is next.",
+    ),
 )

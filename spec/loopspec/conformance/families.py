@@ -277,8 +277,19 @@ _doomed = st.builds(
     lambda task, scope: s.Spawn((s.CancelTask(task), scope, s.Checkpoint(1))), st.integers(0, 2), _scope
 )
 
+# One that a deadline takes out of a wait, and that waits for something else when the first thing comes.
+_turned_away = st.builds(
+    lambda wait: s.Spawn((s.Within(1, (wait,)), s.WaitEvent(0))),
+    st.sampled_from((s.Sleep(2), s.Sleep(3), s.WaitEvent(1))),
+)
+_late_events = st.builds(
+    lambda delay, event: s.Later(delay, (s.SetEvent(event),)), st.integers(2, 4), st.sampled_from((0, 1))
+)
+
 _scopes = _scenario(
-    _body(_scoped, _scoped, _doomed, _pair, _pair, _canceller, least=2, most=5),
+    _body(
+        *(_scoped, _scoped, _doomed, _turned_away, _pair, _pair, _canceller, _late_events), least=2, most=6
+    ),
     _script(_elapse, _post, most=2),
 )
 
