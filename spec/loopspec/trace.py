@@ -30,8 +30,14 @@ Direction: TypeAlias = Literal["read", "write"]
 
 #: Why a task is suspended, and so what may resume it: ``checkpoint`` nothing but its turn, ``sleep`` the
 #: instant ``key``, ``read`` and ``write`` readiness of stream ``key``, ``event`` event ``key`` being set,
-#: ``join`` the end of task ``key``.
-Reason: TypeAlias = Literal["checkpoint", "sleep", "read", "write", "event", "join"]
+#: ``join`` the end of task ``key``, ``primitive`` what primitive ``key`` gives.
+Reason: TypeAlias = Literal["checkpoint", "sleep", "read", "write", "event", "join", "primitive"]
+
+#: What tasks share and wait for. A condition has a lock, which counts as the same primitive.
+Primitive: TypeAlias = Literal["lock", "semaphore", "condition", "queue"]
+
+#: What a task may want of a primitive: its lock or a token, a notification, a place for an item, an item.
+Verb: TypeAlias = Literal["acquire", "wait", "put", "get"]
 
 #: How an operation or a task ended.
 Outcome: TypeAlias = Literal["value", "error", "cancelled"]
@@ -343,6 +349,103 @@ class Threads:
     tasks: int
 
 
+# --- what tasks share, and what cancels them ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """``primitive`` exists, with ``capacity`` tokens or places; a lock has one."""
+
+    turn: int
+    primitive: int
+    kind: Primitive
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """``task`` wants something of ``primitive``; ``item`` is what it puts. Who waits gives its lock up."""
+
+    turn: int
+    task: int
+    primitive: int
+    verb: Verb
+    item: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``task`` has what it wanted, or not: ``outcome``. ``item`` is what it got or put; ``locked`` tells
+    whether anybody holds the lock of a condition that was waited for."""
+
+    turn: int
+    task: int
+    primitive: int
+    verb: Verb
+    outcome: Outcome
+    item: int | None = None
+    locked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """``task`` has given back the lock or the token of ``primitive`` that it had."""
+
+    turn: int
+    task: int
+    primitive: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """The holder of the lock has notified ``count`` of those that wait for condition ``primitive``."""
+
+    turn: int
+    primitive: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The loop sleeps, and meanwhile ``primitive`` holds so many items or, if no queue, is locked: 1 or 0."""
+
+    turn: int
+    primitive: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeEnter:
+    """``task`` enters cancel scope ``scope``, inside those it is in."""
+
+    turn: int
+    task: int
+    scope: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeCancel:
+    """Scope ``scope``, which ``task`` is in, is cancelled: by somebody, or because its deadline is ``due``,
+    and then from the moment on at which the loop finds that out."""
+
+    turn: int
+    task: int
+    scope: int
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeExit:
+    """``task`` leaves ``scope``, which a cancellation has cut short (``cut``) and which has absorbed that
+    (``caught``)."""
+
+    turn: int
+    task: int
+    scope: int
+    cut: bool
+    caught: bool
+
+
 # --- the clients, and the server's end of their streams ---------------------------------------------
 
 
@@ -513,6 +616,15 @@ Event: TypeAlias = (
     | Done
     | Joined
     | Threads
+    | Make
+    | Ask
+    | Answer
+    | Release
+    | Notify
+    | Rest
+    | ScopeEnter
+    | ScopeCancel
+    | ScopeExit
     | Connect
     | Send
     | Receive

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from tests.kernel.mutants import KERNEL_MODEL_MUTANTS
 from tests.mutants.call import CALL_MUTANTS, SURVEY_MUTANTS
+from tests.mutants.cancel import CANCEL_MUTANTS
 from tests.mutants.coro import CORO_MUTANTS
 from tests.mutants.fair import FAIR_MUTANTS
 from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.mutants.prim import PRIM_MUTANTS
 from tests.mutants.server import SERVER_MUTANTS
 from tests.mutants.stream import STREAM_MUTANTS
 from tests.mutants.timer import TIMER_MUTANTS
@@ -29,6 +31,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *TIMER_MUTANTS,
     *WAKE_MUTANTS,
     *CORO_MUTANTS,
+    *CANCEL_MUTANTS,
+    *PRIM_MUTANTS,
     *FAIR_MUTANTS,
     *SERVER_MUTANTS,
 )

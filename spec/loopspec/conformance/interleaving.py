@@ -20,7 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from loopspec.trace import (
+    Answer,
     Arm,
+    Ask,
     AtRest,
     Await,
     Begin,
@@ -42,17 +44,24 @@ from loopspec.trace import (
     Hold,
     Joined,
     Leave,
+    Make,
+    Notify,
     Post,
     Quiescent,
     Read,
     Reason,
     Receive,
     Refuse,
+    Release,
     Report,
     Reset,
+    Rest,
     Resume,
     Return,
     Run,
+    ScopeCancel,
+    ScopeEnter,
+    ScopeExit,
     Send,
     Serves,
     Settle,
@@ -66,6 +75,7 @@ from loopspec.trace import (
     TimerCancel,
     TimerFire,
     TimersHeld,
+    Verb,
     WaitBegin,
     WaitReturn,
     Write,
@@ -171,11 +181,16 @@ _AWAITED: dict[Reason, str] = {
     "write": "writability of stream {}",
     "event": "event {}",
     "join": "the end of task {}",
+    "primitive": "primitive {}",
 }
 
 
 def _awaited(reason: Reason, key: int) -> str:
     return _AWAITED[reason].format(instant(key) if reason == "sleep" else key)
+
+
+def _wanted(verb: Verb, primitive: int, item: int | None) -> str:
+    return f"{verb}{'' if item is None else f' item {item}'}, primitive {primitive}"
 
 
 def told(event: Event) -> str:
@@ -250,6 +265,25 @@ def _told(event: Event) -> str:
             return f"task {task} joined task {target}: {outcome} {value}".rstrip()
         case Threads(threads=threads, tasks=tasks):
             return f"threads: {threads:,}, tasks: {tasks:,}"
+        case Make(primitive=primitive, kind=kind, capacity=capacity):
+            return f"make primitive {primitive}: {kind} of {capacity}"
+        case Ask(task=task, primitive=primitive, verb=verb, item=item):
+            return f"task {task} asks: {_wanted(verb, primitive, item)}"
+        case Answer(task=task, primitive=primitive, verb=verb, outcome=outcome, item=item):
+            return f"task {task} is answered: {_wanted(verb, primitive, item)}: {outcome}"
+        case Release(task=task, primitive=primitive):
+            return f"task {task} releases primitive {primitive}"
+        case Notify(primitive=primitive, count=count):
+            return f"notify {count} of primitive {primitive}"
+        case Rest(primitive=primitive, held=held):
+            return f"at rest primitive {primitive} holds {held}"
+        case ScopeEnter(task=task, scope=scope):
+            return f"task {task} enters scope {scope}"
+        case ScopeCancel(scope=scope, due=due):
+            return f"deadline of scope {scope}" if due else f"cancel scope {scope}"
+        case ScopeExit(task=task, scope=scope, cut=cut, caught=caught):
+            ways = (" cut short" if cut else "") + (" by itself" if caught else "")
+            return f"task {task} leaves scope {scope}{ways}"
         case Connect(echo=echo):
             return "connect to be echoed" if echo else "connect"
         case Send(data=data):

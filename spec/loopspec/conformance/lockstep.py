@@ -43,8 +43,9 @@ from types import FrameType, TracebackType
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
-from loopspec.conformance.adapter import Adapter, Operation, TaskHandle, TimerHandle, World
+from loopspec.conformance.adapter import Adapter, Operation, Scope, TaskHandle, TimerHandle, World
 from loopspec.conformance.scenario import TICK, At, Program, Scenario, TaskProgram
+from loopspec.conformance.sharing import Sharing
 from loopspec.trace import Direction, Event, Outcome, Reason
 
 MAX_TURNS = 200
@@ -268,6 +269,19 @@ class _Task:
         self.handle: TaskHandle | None = None
 
 
+class _Scope:
+    """A cancel scope that a task is in; ``due`` says that it has been told of the deadline."""
+
+    __slots__ = ("deadline", "due", "handle", "number", "task")
+
+    def __init__(self, number: int, task: int, handle: Scope, deadline: int | None) -> None:
+        self.number = number
+        self.task = task
+        self.handle = handle
+        self.deadline = deadline
+        self.due = False
+
+
 class _Stepped(Coroutine[object, object, str]):
     """A task's coroutine, whose every step is told. Any loop that drives coroutines can drive it."""
 
@@ -345,8 +359,11 @@ class Lockstep:
         self._live_tasks = 0
         self._outcomes: dict[int, tuple[Outcome, str]] = {}
         self._events: dict[int, tuple[int, Operation]] = {}
+        self._scopes: list[_Scope] = []
+        self._entered = 0
         self._listener: socket.socket | None = None
         self._loop: Adapter
+        self._sharing: Sharing
 
     # -- the run
 
@@ -354,6 +371,7 @@ class Lockstep:
         """Run the scenario on a new loop."""
         with self._alarm():
             self._loop = make(self)
+            self._sharing = Sharing(self, self._loop.primitives())
             try:
                 if self._scenario.echo:
                     self._listen()
@@ -425,6 +443,16 @@ class Lockstep:
         if isinstance(error, BoomError):
             self.tell(trace.Report(self.turn, str(error)))
 
+    def _pass(self, duration: int) -> None:
+        self._now += duration
+        for scope in self._scopes:
+            self._look_at_deadline(scope)
+
+    def _look_at_deadline(self, scope: _Scope) -> None:
+        if not scope.due and scope.deadline is not None and scope.deadline <= self._now:
+            scope.due = True
+            self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=True))
+
     def _wait(self, epoll: _Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
         if self._ended:
             return epoll.ready(maxevents)
@@ -460,7 +488,7 @@ class Lockstep:
             self._passed = 0
             if isinstance(at.act, script.Elapse):
                 if timeout is not None:
-                    self._now += timeout
+                    self._pass(timeout)
                     return []
             elif at.asleep:
                 self._hand.do_asleep(lambda act=at.act: self._act(act, asleep=True), epoll.fileno())  # type: ignore[misc]
@@ -485,11 +513,12 @@ class Lockstep:
             threads = sum(1 for _ in Path("/proc/self/task").iterdir())
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+            self._sharing.rest()
         self.tell(trace.Suspend("loop"))
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
         if timeout is not None and self._live_timers + self._live_tasks:
-            self._now += timeout
+            self._pass(timeout)
             return []
         self.tell(trace.Quiescent(self.turn))
         self._finish()
@@ -760,7 +789,7 @@ class Lockstep:
                 self._booms += 1
                 raise BoomError(f"Boom{self._booms}")
             case script.Work(duration=duration):
-                self._now += duration * TICK
+                self._pass(duration * TICK)
             case script.Spawn(body=task_body):
                 self._spawn(task_body)
             case script.CancelTask(task=index):
@@ -768,6 +797,9 @@ class Lockstep:
                     self._cancel_task(self._tasks[index % len(self._tasks)])
             case script.SetEvent(event=index):
                 self._set_event(index)
+            case script.CancelScope(scope=index):
+                if self._scopes:
+                    self._cancel_scope(self._scopes[index % len(self._scopes)])
 
     # -- timers
 
@@ -892,6 +924,10 @@ class Lockstep:
             task.handle = self._loop.spawn(lambda: _Stepped(self, task, self._task(task, body)))
 
     async def _task(self, task: _Task, body: TaskProgram) -> str:
+        await self._perform(task, body)
+        return f"value {task.number}"
+
+    async def _perform(self, task: _Task, body: TaskProgram) -> None:
         for do in body:
             if self._ended:
                 break
@@ -905,11 +941,16 @@ class Lockstep:
                     | script.WaitEvent()
                     | script.Join()
                     | script.Operate()
+                    | script.Within()
+                    | script.Hold()
+                    | script.WaitNotified()
+                    | script.Notify()
+                    | script.Put()
+                    | script.Get()
                 ):
                     await self._await(task, do)
                 case _:
                     self._do(do, None)
-        return f"value {task.number}"
 
     def suspended(self, task: _Task) -> None:
         """Tell of a task's suspension."""
@@ -953,6 +994,49 @@ class Lockstep:
                 await self._join(task, self._tasks[index % len(self._tasks)])
             case script.Operate(operation=index, ready=ready):
                 await self._operate_other(task, index, ready=ready)
+            case script.Within(delay=delay, body=body):
+                await self._within(task, None if delay is None else delay * TICK, body)
+            case script.Hold() | script.WaitNotified() | script.Notify() | script.Put() | script.Get():
+                await self._share(task, do)
+
+    async def _share(self, task: _Task, do: script.Share) -> None:
+        async def operate(name: str, key: int, call: Callable[[], Awaitable[object]]) -> object:
+            return await self._operate(task, name, "primitive", key, call)
+
+        async def perform() -> None:
+            if isinstance(do, script.Hold):
+                await self._perform(task, do.body)
+
+        await self._sharing.share(task.number, do, operate, perform)
+
+    async def _within(self, task: _Task, delay: int | None, body: TaskProgram) -> None:
+        handle = self._loop.scope(delay)
+        if handle is None:
+            await self._perform(task, body)
+            return
+        scope = _Scope(self._entered, task.number, handle, None if delay is None else self._now + delay)
+        self._entered += 1
+        cut = False
+        try:
+            async with handle:
+                self.tell(trace.ScopeEnter(self.turn, task.number, scope.number))
+                self._scopes.append(scope)
+                self._look_at_deadline(scope)
+                try:
+                    await self._perform(task, body)
+                except Exception:
+                    raise
+                except BaseException:
+                    cut = True
+                    raise
+                finally:
+                    self._scopes.remove(scope)
+        finally:
+            self.tell(trace.ScopeExit(self.turn, task.number, scope.number, cut, handle.caught))
+
+    def _cancel_scope(self, scope: _Scope) -> None:
+        self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=False))
+        scope.handle.cancel()
 
     async def _operate(
         self, task: _Task, name: str, reason: Reason, key: int, call: Callable[[], Awaitable[object]]

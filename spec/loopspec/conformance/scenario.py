@@ -21,7 +21,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from loopspec.conformance.result import UsageError
 from loopspec.trace import Direction
@@ -29,6 +29,8 @@ from loopspec.trace import Direction
 TICK = 1_953_125
 """The unit of every delay, in nanoseconds: 1/512 s, which is exact in integer nanoseconds and in a float of
 seconds alike. A loop that keeps floats is so judged for its order of timers, not for its rounding."""
+
+Holdable: TypeAlias = Literal["lock", "semaphore", "condition"]
 
 # --- inside: what handlers and tasks do -----------------------------------------------------------------
 
@@ -149,6 +151,13 @@ class SetEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelScope:
+    """Cancel one of the scopes that tasks are in."""
+
+    scope: int
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Let others run, ``count`` times over."""
 
@@ -200,6 +209,52 @@ class Operate:
     ready: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Acquire one of two locks, semaphores or conditions; do ``body``; release it whatever happens."""
+
+    kind: Holdable
+    which: int
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
+class WaitNotified:
+    """Wait to be notified, by a condition that is held."""
+
+    which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Notify ``count`` of those that wait, if the condition is held."""
+
+    which: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Put an item into one of two queues."""
+
+    which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Get an item out of one of two queues."""
+
+    which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Do ``body`` in a cancel scope, whose deadline is ``delay`` ticks ahead; None is never."""
+
+    delay: int | None
+    body: TaskProgram
+
+
 Do: TypeAlias = (
     Soon
     | Later
@@ -217,8 +272,10 @@ Do: TypeAlias = (
     | Spawn
     | CancelTask
     | SetEvent
+    | CancelScope
 )
-AsyncDo: TypeAlias = Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate
+Share: TypeAlias = Hold | WaitNotified | Notify | Put | Get
+AsyncDo: TypeAlias = Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate | Within | Share
 Program: TypeAlias = tuple[Do, ...]
 TaskProgram: TypeAlias = tuple[Do | AsyncDo, ...]
 
@@ -318,6 +375,7 @@ _NODES: Mapping[str, type] = {
     for cls in (
         *(Soon, Later, CancelTimer, Hoard, Watch, WatchFile, Unwatch, Close, Reopen, Take, Give, Fail, Work),
         *(Spawn, CancelTask, SetEvent, Checkpoint, Sleep, Receive, SendAll, WaitEvent, Join, Operate),
+        *(CancelScope, Hold, WaitNotified, Notify, Put, Get, Within),
         *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Elapse, At, Scenario),
     )
 }
