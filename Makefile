@@ -13,8 +13,9 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 
 .PHONY: check test lint types suite evidence sample clean
 
+# Exit status 1 is a verdict, that some loop breaks a MUST, and asyncio does: the command has done its work.
 check: $(VENV)/installed
-	$(BIN)/loopspec check refloop asyncio
+	$(BIN)/loopspec check refloop asyncio || test $$? -eq 1
 
 # The suite comes last, so that the last line of a passing gate is pytest's.
 test: lint types suite

@@ -14,10 +14,12 @@ from refloop.errors import (
     ForeignThreadError,
     ForkedError,
     TaskCancelledError,
+    WouldBlockError,
 )
 from refloop.groups import TaskGroup
 from refloop.here import current_reactor, current_runtime, current_task
 from refloop.kernel import LINUX, MILLISECOND, SECOND, Kernel, Poller, Waker
+from refloop.primitives import Condition, Lock, Queue, Semaphore
 from refloop.reactor import Direction, Handle, Mode, Reactor, Registration
 from refloop.runtime import Instrument, Runtime, run
 from refloop.streams import (
@@ -42,6 +44,7 @@ __all__ = [
     "Cancelled",
     "ClosedReactorError",
     "ClosedResourceError",
+    "Condition",
     "DeadlockError",
     "Direction",
     "Event",
@@ -51,13 +54,16 @@ __all__ = [
     "Instrument",
     "Kernel",
     "Listener",
+    "Lock",
     "Mode",
     "Poller",
+    "Queue",
     "Raised",
     "Reactor",
     "Registration",
     "Returned",
     "Runtime",
+    "Semaphore",
     "SocketStream",
     "State",
     "Task",
@@ -67,6 +73,7 @@ __all__ = [
     "Trap",
     "Waker",
     "WasCancelled",
+    "WouldBlockError",
     "checkpoint",
     "current_reactor",
     "current_runtime",

@@ -40,6 +40,10 @@ class TaskCancelledError(Exception):
     """
 
 
+class WouldBlockError(Exception):
+    """What was asked for without waiting is not there."""
+
+
 class DeadlockError(RuntimeError):
     """Nothing is ready, no timer is armed, no descriptor and no thread is waited for, and tasks are left.
 

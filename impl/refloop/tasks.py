@@ -18,6 +18,7 @@ from __future__ import annotations
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Generator
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
@@ -141,7 +142,14 @@ def checkpoint() -> Awaitable[None]:
 
 
 class ParkingLot(Trap):
-    """Tasks that wait for the same thing, first come first served: what primitives are made of."""
+    """Tasks that wait for the same thing, first come first served: the one thing beneath every primitive.
+
+    What there is to be had, and how it is handed over, is :meth:`admit`. What comes is handed at once to
+    those who wait, in the order of arrival, so that a newcomer finds nothing to barge in for; one who finds
+    something, and so nobody before it, has it and only lets the others run. Either way a task is woken with
+    what it came for in its hands: a cancellation that comes after that is met at the next checkpoint, and so
+    nothing can be lost on the way. One that comes before takes it out of the lot, and the next is the first.
+    """
 
     __slots__ = ("key", "parked", "reason")
 
@@ -150,11 +158,36 @@ class ParkingLot(Trap):
         self.key = key
         self.parked: dict[Task[object], None] = {}
 
+    def admit(self, _task: Task[object], /) -> bool:
+        """Hand over what ``task`` waits for, if it is there, and say whether it was.
+
+        Here nothing ever is: a plain lot is left by being woken.
+        """
+        return False
+
     def arm(self, task: Task[object], /) -> None:
-        self.parked[task] = None
+        if self.admit(task):
+            task.wake()
+        else:
+            self.parked[task] = None
 
     def abort(self, task: Task[object], /) -> None:
         del self.parked[task]
+
+    def let_in(self) -> None:
+        """Something may have come: wake those who can now be served, in the order of arrival."""
+        while self.parked:
+            first = next(iter(self.parked))
+            if not self.admit(first):
+                return
+            del self.parked[first]
+            first.wake()
+
+    def wake_first(self, count: int) -> None:
+        """Wake the ``count`` that have waited longest, or all there are."""
+        for task in list(self.parked)[:count]:
+            del self.parked[task]
+            task.wake()
 
     def wake_all(self) -> None:
         """Wake everybody, in the order of arrival."""
@@ -191,6 +224,7 @@ class Task(Generic[T_co]):
         "_name",
         "_own_scope",
         "_value",
+        "_within",
         "home",
         "runtime",
         "scope",
@@ -204,6 +238,7 @@ class Task(Generic[T_co]):
         if not hasattr(coroutine, "send"):
             raise TypeError(f"a task runs an async function, and the one given returned {coroutine!r}")
         self._coroutine = coroutine
+        self._within = copy_context().run  # a context of its own, in which is what its maker had
         self._name = name
         self.home = home
         self.runtime = runtime
@@ -224,9 +259,9 @@ class Task(Generic[T_co]):
         self.state = RUNNING
         try:
             if self._error is None:
-                trap = self._coroutine.send(None)
+                trap = self._within(self._coroutine.send, None)
             else:
-                trap = self._coroutine.throw(self._take_error())
+                trap = self._within(self._coroutine.throw, self._take_error())
         except StopIteration as stop:
             self._end(stop.value, None)
         except BaseException as failure:
@@ -355,7 +390,7 @@ class Task(Generic[T_co]):
         if self.state is WAITING:
             self.trap.abort(self)
         try:
-            self._coroutine.close()
+            self._within(self._coroutine.close)
         except Exception as error:
             self.runtime.reactor.on_error(error)
         self._end(None, Cancelled(self.scope))

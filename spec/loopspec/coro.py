@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map, value
@@ -31,6 +31,7 @@ from loopspec.trace import (
     Read,
     Reason,
     Reset,
+    ScopeCancel,
     Send,
     Settle,
     Spawn,
@@ -308,6 +309,7 @@ _UNKNOWN = _Stream()
         Done: None,
         Settle: None,
         CancelRequest: None,
+        ScopeCancel: None,
         Connect: None,
         Send: None,
         Read: None,
@@ -325,8 +327,8 @@ class OncePerWake:
     # Causes: for a sleep, its instant; for an event or a task, that it is settled, be it before the wait;
     # for a read, anything the client did on the stream since, or bytes that lie there; for all, a request to
     # cancel, which stands until the task has ended. What makes a buffer writable is not all told, so a
-    # write has always a cause, and so has a read of a stream of which nothing is told, a listener. What
-    # settles a remote call is RPC's.
+    # write has always a cause, and so has a read of a stream of which nothing is told, a listener. What a
+    # primitive passes from task to task is PRIM's, and what settles a remote call RPC's.
     #
     # An operation may begin with a checkpoint, which from outside looks like the wait itself. So the first
     # suspension of an operation may end without a cause, but then the operation does not return a value
@@ -367,7 +369,7 @@ class OncePerWake:
                 return replace(self, settled=self.settled.put(key, None))
             case Settle(reason="join", key=key) | Done(task=key):
                 return replace(self, ended=self.ended.put(key, None), waits=self.waits.drop(key))
-            case CancelRequest(task=task):
+            case CancelRequest(task=task) | ScopeCancel(task=task):
                 return replace(self, cancelled=self.cancelled.put(task, None))
             case Quiescent():
                 return self._ends()
@@ -462,7 +464,7 @@ class OncePerWake:
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint" | "rpc":
+            case "read" | "write" | "checkpoint" | "primitive" | "rpc":
                 return True
 
     def _ends(self) -> Progress:
@@ -493,8 +495,93 @@ _CAUSE: dict[Reason, str] = {
     "write": "stream {key} is writable",
     "event": "event {key} is set",
     "join": "task {key} has ended",
+    "primitive": "primitive {key} has what it waits for",
     "rpc": "call {key} is settled",
 }
+
+
+# --- one reason at a time -----------------------------------------------------------------------------
+
+_Cause: TypeAlias = tuple[Reason, int]
+
+_KNOWN: frozenset[Reason] = frozenset(("sleep", "event", "join"))
+"""The reasons of which a trace shows whether they have come."""
+
+
+@clause(
+    "CORO.WAIT.ONE_REASON",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="curio traps; trio abort functions",
+    watches={Step: None, Await: None, End: None, Settle: None, CancelRequest: None},
+    also={ScopeCancel: None, Done: None},
+)
+@value
+class OneReason:
+    """A suspended task has exactly one reason to wait."""
+
+    # The second reason is one that the task has been taken out of by a cancellation, and whose wait was not
+    # undone: it comes, and resumes the task, which waits for something else by now. The operation that it is
+    # in then returns without what it waited for; resumed it may be for reasons of its own. A request excuses
+    # two resumptions, since one may be on its way already, or those until it is met.
+
+    waits: Map[int, _Cause] = Map()
+    settled: Map[_Cause, None] = Map()
+    left: Map[tuple[int, _Cause], None] = Map()  # waits that a cancellation has ended
+    stirred: Map[int, _Cause] = Map()  # tasks for which such a reason came while they waited for another
+    suspects: Map[int, _Cause] = Map()  # those of them that have been resumed
+    excused: Map[int, int] = Map()
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Await(task=task, reason=reason, key=key):
+                return replace(
+                    self, waits=self.waits.put(task, (reason, key)), suspects=self.suspects.drop(task)
+                )
+            case Step(task=task, at=at) if task in self.waits:
+                return self._resumed(task, self.waits[task], at)
+            case Settle(reason=reason, key=key):
+                return self._settles((reason, key))
+            case CancelRequest(task=task) | ScopeCancel(task=task):
+                return replace(self, excused=self.excused.put(task, 2))
+            case End(task=task, outcome="value") if task in self.suspects:
+                reason, key = self.suspects[task]
+                return Broken(
+                    f"task {task}, which no longer waits until {_CAUSE[reason].format(key=key)}, waits on",
+                    "it was resumed then, and its operation returned",
+                    replace(self, suspects=self.suspects.drop(task)),
+                )
+            case End(task=task, outcome="cancelled") if task in self.excused:
+                return replace(self, excused=self.excused.drop(task))
+            case Done(task=task):
+                return replace(self, waits=self.waits.drop(task), stirred=self.stirred.drop(task))
+            case _:
+                return self
+
+    def _settles(self, cause: _Cause) -> OneReason:
+        stirred = self.stirred
+        for task, left in self.left:
+            if left == cause and self.waits.get(task, cause) != cause:
+                stirred = stirred.put(task, cause)
+        return replace(self, settled=self.settled.put(cause, None), stirred=stirred)
+
+    def _resumed(self, task: int, wait: _Cause, at: int) -> Progress:
+        passed = [entry for entry in self.left if entry[1][0] == "sleep" and entry[1][1] <= at]
+        other = self.stirred.get(task) or next((cause for who, cause in passed if who == task), None)
+        excused = self.excused.get(task, 0)
+        came = wait in self.settled or (wait[0] == "sleep" and wait[1] <= at)
+        left = self.left if came or not excused else self.left.put((task, wait), None)
+        after = replace(
+            self,
+            waits=self.waits.drop(task),
+            left=left.drop_all(passed),
+            stirred=self.stirred.drop(task),
+            excused=self.excused.put(task, excused - 1) if excused else self.excused,
+        )
+        if other is None or wait[0] not in _KNOWN or excused:
+            return after
+        return Kept(after) if came else replace(after, suspects=self.suspects.put(task, other))
 
 
 # --- outcomes and operations --------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from loopspec import server
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
@@ -17,6 +18,7 @@ from loopspec.loop import LOOP_THREAD
 from loopspec.ready import Agenda, Armed, Due, Table, Thing, Waiting, armed, disarmed, named
 from loopspec.trace import (
     Arm,
+    AtRest,
     Await,
     CancelRequest,
     Close,
@@ -457,3 +459,30 @@ class SilentClientDelaysNobody:
             f"{how}, and owes {clients}",
             replace(self, owed=self.owed.drop_all(delayed)),
         )
+
+
+@clause(
+    "FAIR.SLOW_READER.DELAYS_NOBODY",
+    Level.MUST,
+    Kind.INV,
+    Profile.SERVER,
+    source="",
+    watches=server.WATCHES,
+    also=server.ALSO,
+)
+class SlowReaderDelaysNobody(server.ServerRule):
+    """A client that does not read delays no other client."""
+
+    # Held against those architectures that promise it; a sequential server waits for whoever is first.
+
+    binds = server.STARVE_NOBODY | {server.EVENT_LOOP}
+
+    def broken(self, rest: AtRest) -> tuple[str, str] | None:  # noqa: ARG002
+        return self.delayed() if self._slow() and not self.may_starve() else None
+
+    def exercised(self) -> bool:
+        return self.world.answered > self.answered and self._slow()
+
+    def _slow(self) -> bool:
+        """Whether somebody who does not read has asked for something."""
+        return any(client.asked and not client.reading for _, client in self.world.here())

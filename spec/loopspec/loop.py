@@ -44,6 +44,7 @@ from loopspec.trace import (
     RpcReply,
     RpcSettle,
     Run,
+    ScopeCancel,
     Send,
     Shut,
     Step,
@@ -146,6 +147,7 @@ class TurnSnapshot:
         Run: None,
         Step: None,
         Post: None,
+        ScopeCancel: None,
         Connect: None,
         Send: None,
         Receive: None,
@@ -164,9 +166,9 @@ class IdleMeansIdle:
     and posts, plus one."""
 
     # An idle turn is one in which nothing ran that a trace shows. A due timer is shown by firing, so what is
-    # counted are external events and posts, ``causes``. One that came while something was still running may
-    # wake the loop after it, so the causes of the stretch that was busy last (``recent``) count for the
-    # idle one behind it.
+    # counted are external events, posts and deadlines of scopes, ``causes``. One that came while something
+    # was still running may wake the loop after it, so the causes of the stretch that was busy last
+    # (``recent``) count for the idle one behind it.
     #
     # A loop may pass a result on through queued steps of its own, which a trace does not show: it then polls
     # with timeout 0, and is not idle by its own account. Each cause is good for HOPS such polls. A loop that

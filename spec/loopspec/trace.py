@@ -30,8 +30,15 @@ Direction: TypeAlias = Literal["read", "write"]
 
 #: Why a task is suspended, and so what may resume it: ``checkpoint`` nothing but its turn, ``sleep`` the
 #: instant ``key``, ``read`` and ``write`` readiness of stream ``key``, ``event`` event ``key`` being set,
-#: ``join`` the end of task ``key``, ``rpc`` the settlement of remote call ``key``.
-Reason: TypeAlias = Literal["checkpoint", "sleep", "read", "write", "event", "join", "rpc"]
+#: ``join`` the end of task ``key``, ``primitive`` what primitive ``key`` gives, ``rpc`` the settlement of
+#: remote call ``key``.
+Reason: TypeAlias = Literal["checkpoint", "sleep", "read", "write", "event", "join", "primitive", "rpc"]
+
+#: What tasks share and wait for. A condition has a lock, which counts as the same primitive.
+Primitive: TypeAlias = Literal["lock", "semaphore", "condition", "queue"]
+
+#: What a task may want of a primitive: its lock or a token, a notification, a place for an item, an item.
+Verb: TypeAlias = Literal["acquire", "wait", "put", "get"]
 
 #: How an operation or a task ended.
 Outcome: TypeAlias = Literal["value", "error", "cancelled"]
@@ -354,6 +361,103 @@ class Threads:
     tasks: int
 
 
+# --- what tasks share, and what cancels them ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """``primitive`` exists, with ``capacity`` tokens or places; a lock has one."""
+
+    turn: int
+    primitive: int
+    kind: Primitive
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """``task`` wants something of ``primitive``; ``item`` is what it puts. Who waits gives its lock up."""
+
+    turn: int
+    task: int
+    primitive: int
+    verb: Verb
+    item: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``task`` has what it wanted, or not: ``outcome``. ``item`` is what it got or put; ``locked`` tells
+    whether anybody holds the lock of a condition that was waited for."""
+
+    turn: int
+    task: int
+    primitive: int
+    verb: Verb
+    outcome: Outcome
+    item: int | None = None
+    locked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """``task`` has given back the lock or the token of ``primitive`` that it had."""
+
+    turn: int
+    task: int
+    primitive: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """The holder of the lock has notified ``count`` of those that wait for condition ``primitive``."""
+
+    turn: int
+    primitive: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The loop sleeps, and meanwhile ``primitive`` holds so many items or, if no queue, is locked: 1 or 0."""
+
+    turn: int
+    primitive: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeEnter:
+    """``task`` enters cancel scope ``scope``, inside those it is in."""
+
+    turn: int
+    task: int
+    scope: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeCancel:
+    """Scope ``scope``, which ``task`` is in, is cancelled: by somebody, or because its deadline is ``due``,
+    and then from the moment on at which the loop finds that out."""
+
+    turn: int
+    task: int
+    scope: int
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeExit:
+    """``task`` leaves ``scope``, which a cancellation has cut short (``cut``) and which has absorbed that
+    (``caught``)."""
+
+    turn: int
+    task: int
+    scope: int
+    cut: bool
+    caught: bool
+
+
 # --- remote calls ---------------------------------------------------------------------------------------
 
 
@@ -545,6 +649,56 @@ class Quiescent:
     turn: int
 
 
+# --- a server seen from outside -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Serves:
+    """The run is of a server that claims to be of ``architecture``: see :mod:`loopspec.server`."""
+
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """From here on nobody gets past ``what``: the lock of a file (``"lock"``), or the server's backend
+    (``"backend"``)."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """``what`` is held no longer, and who waited for it goes on."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """What serves client ``stream`` has been killed."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtRest:
+    """By the kernel's account all threads of the server are suspended, and nothing is on its way to it or its
+    clients.
+
+    ``descriptors`` are those of all its processes together; ``main`` is the call in which the first thread of
+    the first process is suspended, ``on`` the client whose connection that call acts on, and ``others`` are
+    the calls of all its other threads.
+    """
+
+    processes: int
+    threads: int
+    descriptors: int
+    main: str
+    on: int | None
+    others: tuple[str, ...]
+
+
 Event: TypeAlias = (
     Call
     | Return
@@ -577,6 +731,15 @@ Event: TypeAlias = (
     | Done
     | Joined
     | Threads
+    | Make
+    | Ask
+    | Answer
+    | Release
+    | Notify
+    | Rest
+    | ScopeEnter
+    | ScopeCancel
+    | ScopeExit
     | RpcCall
     | RpcReturn
     | RpcRequest
@@ -598,6 +761,11 @@ Event: TypeAlias = (
     | Write
     | Shut
     | Quiescent
+    | Serves
+    | Hold
+    | Free
+    | Crash
+    | AtRest
 )
 
 EVENTS: dict[str, type[Event]] = {event.__name__: event for event in get_args(Event)}

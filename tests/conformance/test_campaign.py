@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,12 @@ from loopspec.judge import Verdict
 EQUAL_DEADLINES = "TIMER.ORDER.DEADLINE_THEN_ARMING"
 SEED = 1
 
+#: A notification is lost with the task that it woke up to 3.12.1, https://github.com/python/cpython/issues/112202;
+#: asyncio.timeout takes a request that was made before it for its own, https://github.com/python/cpython/issues/134471.
+FAILED_BY_ASYNCIO = ("CANCEL.REQUEST.NEVER_LOST",) + (
+    ("PRIM.HANDOFF.PASSES_ON",) if sys.version_info < (3, 12, 2) else ()
+)
+
 
 @pytest.fixture
 def other() -> Iterator[Hand]:
@@ -40,6 +47,8 @@ def campaign(other: Hand, make: MakeLoop, *selectors: str) -> Campaign:
         "LOOP.WAITER.ONE_PER_DIRECTION",
         "LOOP.CLOSE.SETTLES_WAITERS",
         "CORO.CHECKPOINT.ALWAYS_OR_NEVER",
+        "PRIM.WAITERS.FIFO_NO_BARGING",
+        *(FAILED_BY_ASYNCIO),
     ],
 )
 def test_what_is_known_of_asyncio_is_found_out_of_generated_scenarios(other: Hand, id: str) -> None:
@@ -48,7 +57,7 @@ def test_what_is_known_of_asyncio_is_found_out_of_generated_scenarios(other: Han
     found = next(filter(None, rounds))
     replayed = campaign(other, AsyncioLoop, id)
     replayed.replay(scenario_of(token_of(found)))
-    assert replayed.result().clauses[id].verdict is Verdict.LOOSE
+    assert replayed.result().clauses[id].verdict in (Verdict.LOOSE, Verdict.FAIL)
     kept = campaign(other, RefloopLoop, id)
     kept.replay(found)
     assert kept.result().clauses[id].broken == 0
@@ -59,11 +68,17 @@ def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: Make
     judged = Campaign("under test", make, select(), other, campaigns._surveyed())
     judged.look_at_survey()
     judged.look(800, SEED, lambda _: None)
+    judged.look_at_servers(20, SEED)
     result = judged.result()
     bad = {Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.NOT_OBSERVED}
     found = {entry.clause: entry.verdict for entry in result.clauses.values() if entry.verdict in bad}
-    without = () if make is RefloopLoop else select(["RPC"])
-    assert found == {entry.id: Verdict.NOT_OBSERVED for entry in without}
+    expected: dict[str, Verdict] = {}
+    if make is AsyncioLoop:
+        expected = dict.fromkeys(FAILED_BY_ASYNCIO, Verdict.FAIL)
+        expected |= {
+            entry.id: Verdict.NOT_OBSERVED for entry in select(["SERVER", "FAIR.SLOW_READER", "RPC"])
+        }
+    assert found == expected
     assert result.scenarios >= 700
 
 

@@ -14,7 +14,7 @@ CORO_MUTANTS: tuple[Mutant, ...] = (
         name="coro-cancelled-twice",
         clause="CORO.LIFE.TABLE",
         path=TASKS,
-        old="                trap = self._coroutine.throw(self._take_error())\n",
+        old="                trap = self._within(self._coroutine.throw, self._take_error())\n",
         new="""                try:
                     trap = self._coroutine.throw(self._take_error())
                 except Cancelled as cancelled:
@@ -91,5 +91,13 @@ CORO_MUTANTS: tuple[Mutant, ...] = (
         threading.Thread(target=threading.Event().wait, name=f"watchdog of {task.name}", daemon=True).start()
 """,
         story="Each task gets a thread that watches over it.",
+    ),
+    Mutant(
+        name="coro-sleep-goes-on",
+        clause="CORO.WAIT.ONE_REASON",
+        path=WAITS,
+        old="        assert self._timer is not None\n        self._timer.cancel()\n",
+        new="        assert self._timer is not None\n",
+        story="A sleep that is cancelled leaves its timer armed, which wakes the task from whatever is next.",
     ),
 )

@@ -41,6 +41,9 @@ from tests.mutants.table import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "impl/refloop"
+SERVERS = f"{PACKAGE}/servers"
+"""Its servers are processes of their own: tests/conformance/test_servers.py hunts their mutants."""
+
 ADAPTER = "loopspec.conformance.loops.refloop"
 
 SEED = 1
@@ -71,8 +74,12 @@ class MisfitError(ValueError):
 
 
 def hunted_by_scenarios(mutants: Iterable[Mutant] = MUTANTS) -> list[Mutant]:
-    """Those of ``mutants`` that change refloop."""
-    return [mutant for mutant in mutants if mutant.path.startswith(PACKAGE + "/")]
+    """Those of ``mutants`` that change the loop."""
+    return [
+        mutant
+        for mutant in mutants
+        if mutant.path.startswith(PACKAGE + "/") and not mutant.path.startswith(SERVERS + "/")
+    ]
 
 
 def mutate(mutant: Mutant, directory: Path) -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from tests.kernel.mutants import KERNEL_MODEL_MUTANTS
 from tests.mutants.call import CALL_MUTANTS, SURVEY_MUTANTS
+from tests.mutants.cancel import CANCEL_MUTANTS
 from tests.mutants.coro import CORO_MUTANTS
 from tests.mutants.fair import FAIR_MUTANTS
 from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.mutants.prim import PRIM_MUTANTS
 from tests.mutants.rpc import RPC_MUTANTS
+from tests.mutants.server import SERVER_MUTANTS
 from tests.mutants.stream import STREAM_MUTANTS
 from tests.mutants.timer import TIMER_MUTANTS
 from tests.mutants.wake import WAKE_MUTANTS
@@ -30,5 +33,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *WAKE_MUTANTS,
     *RPC_MUTANTS,
     *CORO_MUTANTS,
+    *CANCEL_MUTANTS,
+    *PRIM_MUTANTS,
     *FAIR_MUTANTS,
+    *SERVER_MUTANTS,
 )

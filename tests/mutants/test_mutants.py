@@ -22,6 +22,8 @@ QUICK = frozenset(
         "timer-early-by-the-resolution",
         "wake-bit-never-cleared",
         "coro-spawn-takes-the-first-step",
+        "cancel-absorbed-by-the-innermost",
+        "prim-cancelled-without-the-lock",
         "fair-one-callback-a-turn",
     }
 )

@@ -16,6 +16,7 @@ from loopspec.trace import (
     Joined,
     Quiescent,
     Read,
+    ScopeCancel,
     Send,
     Settle,
     Spawn,
@@ -31,6 +32,7 @@ RESUME = "CORO.RESUME.ONCE_PER_WAKE"
 OUTCOME = "CORO.OUTCOME.EXACTLY_ONE"
 CHECKPOINT = "CORO.CHECKPOINT.ALWAYS_OR_NEVER"
 THREADS = "CORO.THREADS.INDEPENDENT_OF_TASKS"
+REASON = "CORO.WAIT.ONE_REASON"
 
 BORN = Spawn(1, 0)
 STEP = Step(1, 0, 0)
@@ -305,3 +307,40 @@ def test_threads_that_grow_with_tasks_are_refused() -> None:
 
 def test_threads_that_come_and_go_by_themselves_are_nobodys_fault() -> None:
     assert judge(THREADS, Threads(1, 2, 1), Threads(2, 3, 1)).violations == []
+
+
+# --- one reason at a time -------------------------------------------------------------------------------
+
+SLEEPS = Begin(1, 0, "sleep"), Await(1, 0, "sleep", 9)
+CUT_SHORT = ScopeCancel(1, 0, 3, due=True), Step(2, 0, 5), End(2, 0, "sleep", "cancelled")
+THEN_WAITS = Begin(2, 0, "Event.wait"), Await(2, 0, "event", 7)
+RETURNS = End(4, 0, "Event.wait", "value")
+
+
+@pytest.mark.clause(REASON, "cea7e5ad")
+def test_a_wait_that_was_given_up_resumes_nobody() -> None:
+    trace = BORN, STEP, *SLEEPS, *CUT_SHORT, *THEN_WAITS
+    assert exercised(REASON, *trace, Settle(4, "event", 7), Step(4, 0, 10), RETURNS) == 1
+    stale = *trace, Step(4, 0, 10), RETURNS
+    assert refused(REASON, *stale) == refusal(
+        REASON,
+        stale,
+        len(stale) - 1,
+        "task 0, which no longer waits until its instant, 9 ns, has come, waits on",
+        "it was resumed then, and its operation returned",
+    )
+
+
+@pytest.mark.clause(REASON, "cea7e5ad")
+def test_an_event_that_a_task_has_turned_away_from_resumes_it_no_more() -> None:
+    away = Begin(1, 0, "Event.wait"), Await(1, 0, "event", 8), *CUT_SHORT
+    trace = BORN, STEP, *away, *THEN_WAITS, Settle(4, "event", 8), Step(4, 0, 7), RETURNS
+    assert refused(REASON, *trace).allowed == "task 0, which no longer waits until event 8 is set, waits on"
+    before = trace[:-2]
+    assert exercised(REASON, *before, Settle(4, "event", 7), *trace[-2:]) == 1
+
+
+@pytest.mark.clause(REASON, "cea7e5ad")
+def test_a_resumption_that_leads_back_into_the_wait_accuses_nobody() -> None:
+    trace = BORN, STEP, *SLEEPS, *CUT_SHORT, *THEN_WAITS, Step(4, 0, 10), Await(4, 0, "event", 7)
+    assert judge(REASON, *trace, Settle(5, "event", 7), Step(5, 0, 11), RETURNS).violations == []

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from types import TracebackType
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from loopspec.trace import EVENTS, Direction, Outcome, RpcOutcome
@@ -31,11 +32,13 @@ from loopspec.trace import EVENTS, Direction, Outcome, RpcOutcome
 Job = Callable[[], Coroutine[object, object, str]]
 """A coroutine function without arguments: what a task is made of."""
 
-EVERYTHING = frozenset(EVENTS)
-"""For ``shows`` of a loop that has every operation of :class:`Adapter`, and those of :class:`OffersRpc`."""
-
 RPC = frozenset(name for name in EVENTS if name.startswith("Rpc"))
-"""What only a loop with remote calls can show."""
+"""What a loop can show besides whose adapter is :class:`OffersRpc`, too."""
+
+EVERYTHING = frozenset(EVENTS) - RPC - {"Serves", "Hold", "Free", "Crash", "AtRest"}
+"""For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
+adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
+(:mod:`loopspec.conformance.servers`)."""
 
 
 class Poller(Protocol):
@@ -109,6 +112,75 @@ class Operation(Protocol):
     def ready(self) -> None: ...
 
     def call(self) -> Awaitable[object]: ...
+
+
+class Holdable(Protocol):
+    """A lock or a semaphore; of a condition, its lock."""
+
+    def acquire(self) -> Awaitable[object]: ...
+
+    def release(self) -> object: ...
+
+    def locked(self) -> bool:
+        """Whether nobody could acquire it without waiting."""
+        ...
+
+
+class Condition(Holdable, Protocol):
+    """A condition with a lock of its own."""
+
+    def wait(self) -> Awaitable[object]:
+        """Give the lock up, wait to be notified, and return with the lock held again."""
+        ...
+
+    def notify(self, count: int, /) -> object: ...
+
+
+class Queue(Protocol):
+    """A bounded queue."""
+
+    def put(self, item: int, /) -> Awaitable[object]: ...
+
+    def get(self) -> Awaitable[int]: ...
+
+    def qsize(self) -> int:
+        """How many items are in it."""
+        ...
+
+
+class Primitives(Protocol):
+    """What tasks can share. Each method makes a new one, inside the running loop."""
+
+    def lock(self) -> Holdable: ...
+
+    def semaphore(self, value: int, /) -> Holdable: ...
+
+    def condition(self) -> Condition: ...
+
+    def queue(self, capacity: int, /) -> Queue: ...
+
+
+class Scope(Protocol):
+    """A region of a task's code that can be cancelled by itself: ``async with``, once.
+
+    It absorbs the cancellation that it issued, whether that was asked for by ``cancel`` or by its deadline,
+    and nothing leaves it then; ``caught`` tells.
+    """
+
+    @property
+    def caught(self) -> bool: ...
+
+    def cancel(self) -> object: ...
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None: ...
 
 
 class Adapter(Protocol):
@@ -194,6 +266,17 @@ class Adapter(Protocol):
         """The loop's other asynchronous operations by their public names, each with a maker of a new one.
 
         One of them, ``Event.wait``, is what scenarios use for a task to wait for another.
+        """
+        ...
+
+    def primitives(self) -> Primitives | None:
+        """What tasks can share; None if the loop has none of it, and ``Make`` is then not shown."""
+        ...
+
+    def scope(self, delay: int | None) -> Scope | None:
+        """A new cancel scope that ends ``delay`` nanoseconds from now, None for never.
+
+        None if the loop has no such thing; ``ScopeEnter`` is then not shown.
         """
         ...
 

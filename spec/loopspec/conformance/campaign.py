@@ -21,7 +21,7 @@ import signal
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from multiprocessing.connection import Connection, wait
@@ -34,9 +34,10 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis.errors import Flaky
 
 from loopspec.clause import Clause, Profile, select
-from loopspec.conformance import calls
+from loopspec.conformance import calls, servers
 from loopspec.conformance.adapter import Adapter, World
 from loopspec.conformance.families import FAMILIES, Family
+from loopspec.conformance.interleaving import told
 from loopspec.conformance.lockstep import Hand, Lockstep, hand
 from loopspec.conformance.result import (
     INTERRUPTED,
@@ -48,7 +49,7 @@ from loopspec.conformance.result import (
 )
 from loopspec.conformance.scenario import Scenario, in_words, scenario_of, token_of
 from loopspec.judge import Finding, Judge, Violation
-from loopspec.trace import Event
+from loopspec.trace import AtRest, Event
 
 DEFAULT_EXAMPLES = 6000
 """Scenarios a loop: with shrinking, half a minute on one core."""
@@ -58,6 +59,9 @@ GROUP = "loopspec.loops"
 
 SURVEY = "survey"
 """The token of what is no scenario: the survey of :mod:`loopspec.conformance.calls`."""
+
+_SERVED_IN = 100
+"""One script of clients is played on each server for so many scenarios of the loop: it takes as long."""
 
 _TOLD_EVERY = 50
 _SILENCE = 60.0
@@ -100,6 +104,9 @@ class Campaign:
         self._judge = Judge(clauses, make.shows)
         self._survey = survey
         self._surveyor = Judge([entry for entry in clauses if _is_surveyed(entry)], calls.SHOWS)
+        self._servers: Mapping[str, servers.Command] = getattr(make, "servers", {})
+        of_servers = [entry for entry in clauses if AtRest in entry.watches] if self._servers else []
+        self._server_judge = Judge(of_servers, servers.SHOWS)
         self._broken: Counter[str] = Counter()
         self._first: dict[str, tuple[str, int, Scenario]] = {}
         self._smallest: dict[str, Counterexample] = {}
@@ -114,6 +121,35 @@ class Campaign:
             self._smallest.setdefault(
                 violation.clause, Counterexample(violation, self._survey, SURVEY, words)
             )
+
+    def look_at_servers(self, examples: int, seed: int) -> None:
+        """Play scripts of clients on the servers that the adapter knows, and have them judged."""
+        for architecture, command in self._servers.items():
+            with servers.Server(architecture, command) as server:
+                for found in servers.look(server, self._server_judge, examples, seed):
+                    self._note_server(server, found)
+            self.scenarios += examples
+
+    def replay_server(self, architecture: str, script: servers.Script) -> None:
+        """One script only, and what it breaks."""
+        with servers.Server(architecture, self._servers[architecture]) as server:
+            for id in self._server_judge.findings:
+                entry = self._clauses[id]
+                found = servers.breaks(server, script, entry)
+                if found is not None:
+                    self._note_server(server, found)
+
+    def _note_server(self, server: servers.Server, found: servers.Found) -> None:
+        id = found.violation.clause
+        if id not in self._smallest:
+            smallest = servers.made_small(server, found, self._clauses[id])
+            if smallest is None:
+                self.unrepeated[id] += 1
+                return
+            token = servers.token_of(server.architecture, smallest.script)
+            words = tuple(map(told, smallest.script))
+            self._smallest[id] = Counterexample(smallest.violation, smallest.events, token, words)
+        self._broken[id] += 1
 
     def look(self, examples: int, seed: int, on_progress: Callable[[int], None]) -> None:
         """The first pass: ``examples`` scenarios, shared out to the families for those of the clauses that
@@ -241,7 +277,12 @@ class Campaign:
         exercised = finding.exercised
         if id in self._surveyor.findings:
             exercised += self._surveyor.findings[id].exercised
-        seen = Finding(finding.clause, finding.observable, exercised, self._broken[id])
+        observable = finding.observable
+        if id in self._server_judge.findings:
+            served = self._server_judge.findings[id]
+            observable = observable or served.observable
+            exercised += served.exercised
+        seen = Finding(finding.clause, observable, exercised, self._broken[id])
         return ClauseResult(id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id))
 
 
@@ -322,6 +363,9 @@ def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> 
     if work == SURVEY:
         campaign.look_at_survey()
         return
+    if isinstance(work, str) and work.startswith(servers.TOKEN):
+        campaign.replay_server(*servers.script_of(work))
+        return
     if isinstance(work, str):
         campaign.replay(scenario_of(work))
         return
@@ -336,6 +380,8 @@ def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> 
         tell.send((Progress(campaign.name, f"making {id} small", examples, examples), campaign.result()))
 
     campaign.look(examples, seed, on_scenario)
+    tell.send((Progress(campaign.name, "serving", examples, examples), campaign.result()))
+    campaign.look_at_servers(max(1, examples // _SERVED_IN), seed)
     campaign.make_small(seed, on_clause)
 
 
@@ -382,7 +428,9 @@ def check(
 
 def replay(loops: Sequence[str], token: str, clauses: tuple[Clause, ...]) -> dict[str, LoopResult]:
     """Judge ``loops`` on the scenario that ``token`` tells. Raises :class:`UsageError` if it tells none."""
-    if token != SURVEY:
+    if token.startswith(servers.TOKEN):
+        servers.script_of(token)
+    elif token != SURVEY:
         scenario_of(token)
     return _all(_found(loops), clauses, token, lambda _: None)
 

@@ -347,6 +347,23 @@ def kernel(wanted: int, seed: int | None) -> None:
         raise click.exceptions.Exit(BROKEN)
 
 
+# --- tour ---------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("architectures", nargs=-1, metavar="[ARCHITECTURE]...")
+def tour(architectures: tuple[str, ...]) -> None:
+    """Six architectures of a server before the same clients: who is served, and what the others wait for.
+
+    Measured while you wait, by the kernel's own account: sequential, process, thread, event_loop, reactor,
+    coroutine.
+    """
+    from loopspec.conformance import tour as visits
+    from loopspec.server import ARCHITECTURES
+
+    visits.tour(Console(), architectures or ARCHITECTURES)
+
+
 # --- the register -------------------------------------------------------------------------------------
 
 

@@ -188,6 +188,112 @@ _closing = _scenario(
     tcp=st.booleans(),
 )
 
+# What tasks share. A body within a body within a body is rarely needed and quickly all there is, so the
+# nesting is written out.
+
+_which = st.sampled_from((0, 0, 0, 1))
+_brief = st.builds(s.Checkpoint, st.integers(1, 2))
+_nap = st.builds(s.Sleep, st.integers(0, 2))
+_put = st.builds(s.Put, _which)
+_get = st.builds(s.Get, _which)
+_notify = st.builds(s.Notify, _which, st.integers(1, 2))
+_wait_notified = st.builds(s.WaitNotified, _which)
+_holdable = st.sampled_from(("lock", "semaphore", "condition"))
+_cancel_scope = st.builds(s.CancelScope, st.integers(0, 2))
+
+_inner_hold = st.builds(
+    s.Hold, _holdable, _which, _task_body(_brief, _nap, _cancel_task, _cancel_scope, most=2)
+)
+_hold = st.builds(s.Hold, _holdable, _which, _task_body(_brief, _nap, _cancel_task, _inner_hold, most=2))
+_waiter = st.builds(
+    s.Hold, st.just("condition"), _which, _task_body(_wait_notified, _wait_notified, _brief, least=1, most=2)
+)
+_notifier = st.builds(
+    s.Hold,
+    st.just("condition"),
+    _which,
+    _task_body(_notify, _notify, _cancel_task, _cancel_scope, _brief, _nap, least=1, most=3),
+)
+_moment = st.one_of(_brief, _nap)
+_canceller = st.builds(s.Later, _delay, _body(_cancel_task, _cancel_task, _cancel_scope, least=1, most=2))
+_limit = st.one_of(st.none(), _delay)
+
+
+def _limited(*steps: SearchStrategy[s.Do | s.AsyncDo]) -> SearchStrategy[s.Within]:
+    return st.builds(s.Within, _limit, _task_body(*steps, least=1, most=2))
+
+
+_locker = st.builds(s.Spawn, _task_body(_hold, _hold, _moment, _cancel_task, least=1, most=3))
+_confrere = st.builds(
+    s.Spawn, _task_body(_waiter, _notifier, _limited(_waiter), _cancel_task, _moment, least=1, most=3)
+)
+_timid = st.builds(s.Spawn, _task_body(_limited(_hold, _waiter), _moment, least=1, most=2))
+
+_locks = _scenario(
+    _body(_locker, _locker, _confrere, _confrere, _timid, _canceller, least=2, most=6),
+    _script(_elapse, most=1),
+)
+
+# Who waits for a notification, and who, holding the lock, notifies and cancels, in either order.
+
+_first_waiter = st.builds(s.Spawn, st.just((s.Hold("condition", 0, (s.WaitNotified(0),)),)))
+_some_waiter = st.builds(
+    s.Spawn, _task_body(st.just(s.Hold("condition", 0, (s.WaitNotified(0),))), _moment, least=1, most=2)
+)
+_first_notify = st.builds(s.Notify, st.just(0), st.integers(1, 2))
+_first_notifier = st.builds(
+    lambda wait, held, after: s.Spawn((wait, s.Hold("condition", 0, held), *after)),
+    _brief,
+    _task_body(_first_notify, _first_notify, _cancel_task, _cancel_task, _nap, least=1, most=4),
+    _task_body(_cancel_task, _moment, most=1),
+)
+
+_conditions = _scenario(
+    st.builds(
+        lambda first, others, rest: (first, *others, *rest),
+        _first_waiter,
+        _body(_first_waiter, _some_waiter, least=1, most=2),
+        _body(_first_notifier, _first_notifier, _canceller, _locker, least=1, most=3),
+    ),
+    _script(_elapse, most=1),
+)
+
+_producer = st.builds(s.Spawn, _task_body(_put, _put, _moment, _limited(_put), _cancel_task, least=1))
+_consumer = st.builds(s.Spawn, _task_body(_get, _get, _moment, _limited(_get), _cancel_task, least=1))
+
+_queues = _scenario(
+    _body(_producer, _producer, _consumer, _consumer, _canceller, least=2, most=6),
+    _script(_elapse, most=1),
+)
+
+_inner_scope = _limited(_wait_event, _nap, _cancel_scope, _hold, _get, _work)
+_scope = _limited(_wait_event, _nap, _brief, _cancel_scope, _cancel_task, _inner_scope, _inner_scope, _work)
+_scoped = st.builds(s.Spawn, _task_body(_scope, _scope, _wait_event, _brief, _set_event, least=1, most=3))
+_pair = st.builds(
+    s.Later, _delay, _body(_set_event, _cancel_task, _cancel_scope, _cancel_scope, least=2, most=3)
+)
+
+# One that is asked to end, perhaps by itself, before it enters its scope.
+_doomed = st.builds(
+    lambda task, scope: s.Spawn((s.CancelTask(task), scope, s.Checkpoint(1))), st.integers(0, 2), _scope
+)
+
+# One that a deadline takes out of a wait, and that waits for something else when the first thing comes.
+_turned_away = st.builds(
+    lambda wait: s.Spawn((s.Within(1, (wait,)), s.WaitEvent(0))),
+    st.sampled_from((s.Sleep(2), s.Sleep(3), s.WaitEvent(1))),
+)
+_late_events = st.builds(
+    lambda delay, event: s.Later(delay, (s.SetEvent(event),)), st.integers(2, 4), st.sampled_from((0, 1))
+)
+
+_scopes = _scenario(
+    _body(
+        *(_scoped, _scoped, _doomed, _turned_away, _pair, _pair, _canceller, _late_events), least=2, most=6
+    ),
+    _script(_elapse, _post, most=2),
+)
+
 _connect = st.just(s.Connect())
 
 _echo = _scenario(
@@ -258,6 +364,10 @@ FAMILIES: Mapping[str, Family] = {
     "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
+    "locks": Family(_locks, ("PRIM", "CANCEL", "CORO")),
+    "conditions": Family(_conditions, ("PRIM", "CANCEL")),
+    "queues": Family(_queues, ("PRIM", "CANCEL")),
+    "scopes": Family(_scopes, ("CANCEL", "CORO")),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
     "remote calls": Family(_remote_calls, ("RPC", "CORO", "LOOP"), weight=2),
     "dialogues": Family(_dialogues, ("RPC",), weight=2),

@@ -20,13 +20,17 @@ from rich.table import Table
 from rich.text import Text
 
 from loopspec.trace import (
+    Answer,
     Arm,
+    Ask,
+    AtRest,
     Await,
     Begin,
     Call,
     CancelRequest,
     Close,
     Connect,
+    Crash,
     Deliver,
     Disarm,
     Dispatch,
@@ -34,18 +38,24 @@ from loopspec.trace import (
     End,
     Enqueue,
     Event,
+    Free,
     HalfClose,
     HandlerEnd,
+    Hold,
     Joined,
     Leave,
+    Make,
+    Notify,
     Post,
     Quiescent,
     Read,
     Reason,
     Receive,
     Refuse,
+    Release,
     Report,
     Reset,
+    Rest,
     Resume,
     Return,
     RpcBreak,
@@ -59,7 +69,11 @@ from loopspec.trace import (
     RpcReturn,
     RpcSettle,
     Run,
+    ScopeCancel,
+    ScopeEnter,
+    ScopeExit,
     Send,
+    Serves,
     Settle,
     Shut,
     Spawn,
@@ -71,6 +85,7 @@ from loopspec.trace import (
     TimerCancel,
     TimerFire,
     TimersHeld,
+    Verb,
     WaitBegin,
     WaitReturn,
     Write,
@@ -123,6 +138,7 @@ def lane(event: Event) -> Lane:
             | StopReading(stream=stream)
             | Leave(stream=stream)
             | Reset(stream=stream)
+            | Crash(stream=stream)
         ):
             return Lane(0, stream, "")
         case (
@@ -190,12 +206,17 @@ _AWAITED: dict[Reason, str] = {
     "write": "writability of stream {}",
     "event": "event {}",
     "join": "the end of task {}",
+    "primitive": "primitive {}",
     "rpc": "the outcome of remote call {}",
 }
 
 
 def _awaited(reason: Reason, key: int) -> str:
     return _AWAITED[reason].format(instant(key) if reason == "sleep" else key)
+
+
+def _wanted(verb: Verb, primitive: int, item: int | None) -> str:
+    return f"{verb}{'' if item is None else f' item {item}'}, primitive {primitive}"
 
 
 def told(event: Event) -> str:
@@ -270,6 +291,25 @@ def _told(event: Event) -> str:
             return f"task {task} joined task {target}: {outcome} {value}".rstrip()
         case Threads(threads=threads, tasks=tasks):
             return f"threads: {threads:,}, tasks: {tasks:,}"
+        case Make(primitive=primitive, kind=kind, capacity=capacity):
+            return f"make primitive {primitive}: {kind} of {capacity}"
+        case Ask(task=task, primitive=primitive, verb=verb, item=item):
+            return f"task {task} asks: {_wanted(verb, primitive, item)}"
+        case Answer(task=task, primitive=primitive, verb=verb, outcome=outcome, item=item):
+            return f"task {task} is answered: {_wanted(verb, primitive, item)}: {outcome}"
+        case Release(task=task, primitive=primitive):
+            return f"task {task} releases primitive {primitive}"
+        case Notify(primitive=primitive, count=count):
+            return f"notify {count} of primitive {primitive}"
+        case Rest(primitive=primitive, held=held):
+            return f"at rest primitive {primitive} holds {held}"
+        case ScopeEnter(task=task, scope=scope):
+            return f"task {task} enters scope {scope}"
+        case ScopeCancel(scope=scope, due=due):
+            return f"deadline of scope {scope}" if due else f"cancel scope {scope}"
+        case ScopeExit(task=task, scope=scope, cut=cut, caught=caught):
+            ways = (" cut short" if cut else "") + (" by itself" if caught else "")
+            return f"task {task} leaves scope {scope}{ways}"
         case RpcCall(transport=transport, call=call, form=form, timeout=timeout):
             limit = "" if timeout is None else f", timeout {instant(timeout)}"
             return f"remote call {call}, {form}, over transport {transport}{limit}"
@@ -313,6 +353,17 @@ def _told(event: Event) -> str:
             return f"shut stream {stream}"
         case Quiescent():
             return "nothing left to do"
+        case Serves(architecture=architecture):
+            return f"serve: {architecture}"
+        case Hold(what=what):
+            return f"the {what} is held"
+        case Free(what=what):
+            return f"the {what} is free"
+        case Crash():
+            return "what serves it is killed"
+        case AtRest(processes=processes, threads=threads, descriptors=descriptors, main=main, on=on):
+            where = main if on is None else f"{main} of client {on}"
+            return f"at rest in {where}; {processes} processes, {threads} threads, {descriptors} descriptors"
         case _:
             assert_never(event)
 

@@ -44,9 +44,18 @@ from typing import TypeVar
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
-from loopspec.conformance.adapter import Adapter, Operation, RpcEnding, TaskHandle, TimerHandle, World
+from loopspec.conformance.adapter import (
+    Adapter,
+    Operation,
+    RpcEnding,
+    Scope,
+    TaskHandle,
+    TimerHandle,
+    World,
+)
 from loopspec.conformance.scenario import TICK, At, Program, Scenario, TaskProgram
 from loopspec.conformance.services import Awaited, Services
+from loopspec.conformance.sharing import Sharing
 from loopspec.trace import Direction, Event, Outcome, Reason
 
 MAX_TURNS = 200
@@ -277,6 +286,19 @@ class _Task:
         self.handle: TaskHandle | None = None
 
 
+class _Scope:
+    """A cancel scope that a task is in; ``due`` says that it has been told of the deadline."""
+
+    __slots__ = ("deadline", "due", "handle", "number", "task")
+
+    def __init__(self, number: int, task: int, handle: Scope, deadline: int | None) -> None:
+        self.number = number
+        self.task = task
+        self.handle = handle
+        self.deadline = deadline
+        self.due = False
+
+
 class _Stepped(Coroutine[object, object, str]):
     """A task's coroutine, whose every step is told. Any loop that drives coroutines can drive it."""
 
@@ -354,9 +376,12 @@ class Lockstep:
         self._live_tasks = 0
         self._outcomes: dict[int, tuple[Outcome, str]] = {}
         self._events: dict[int, tuple[int, Operation]] = {}
+        self._scopes: list[_Scope] = []
+        self._entered = 0
         self._services = Services(self)
         self._listener: socket.socket | None = None
         self._loop: Adapter
+        self._sharing: Sharing
 
     # -- the run
 
@@ -364,6 +389,7 @@ class Lockstep:
         """Run the scenario on a new loop."""
         with self._alarm():
             self._loop = make(self)
+            self._sharing = Sharing(self, self._loop.primitives())
             try:
                 if self._scenario.echo:
                     self._listen()
@@ -434,7 +460,8 @@ class Lockstep:
 
     def pass_to(self, instant: int) -> None:
         """Let virtual time pass, if ``instant`` is to come."""
-        self._now = max(self._now, instant)
+        if instant > self._now:
+            self._pass(instant - self._now)
 
     def wait_unit(self, seconds: float) -> int:
         """How long the kernel makes of a wait of so many seconds, in nanoseconds."""
@@ -450,6 +477,16 @@ class Lockstep:
     def report(self, error: BaseException) -> None:
         if isinstance(error, BoomError):
             self.tell(trace.Report(self.turn, str(error)))
+
+    def _pass(self, duration: int) -> None:
+        self._now += duration
+        for scope in self._scopes:
+            self._look_at_deadline(scope)
+
+    def _look_at_deadline(self, scope: _Scope) -> None:
+        if not scope.due and scope.deadline is not None and scope.deadline <= self._now:
+            scope.due = True
+            self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=True))
 
     def _wait(self, epoll: _Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
         if self._ended:
@@ -492,7 +529,7 @@ class Lockstep:
             self._passed = 0
             if isinstance(at.act, script.Elapse):
                 if timeout is not None:
-                    self._now += timeout
+                    self._pass(timeout)
                     return []
             elif at.asleep:
                 self._hand.do_asleep(lambda act=at.act: self._act(act, asleep=True), epoll.fileno())  # type: ignore[misc]
@@ -527,11 +564,12 @@ class Lockstep:
             threads = sum(1 for _ in Path("/proc/self/task").iterdir())
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+            self._sharing.rest()
         self.tell(trace.Suspend("loop"))
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
         if timeout is not None and self._live_timers + self._live_tasks + self._services.live:
-            self._now += timeout
+            self._pass(timeout)
             return []
         self.tell(trace.Quiescent(self.turn))
         self._finish()
@@ -811,7 +849,7 @@ class Lockstep:
                 self._booms += 1
                 raise BoomError(f"Boom{self._booms}")
             case script.Work(duration=duration):
-                self._now += duration * TICK
+                self._pass(duration * TICK)
             case script.Spawn(body=task_body):
                 self._spawn(task_body)
             case script.CancelTask(task=index):
@@ -819,6 +857,9 @@ class Lockstep:
                     self._cancel_task(self._tasks[index % len(self._tasks)])
             case script.SetEvent(event=index):
                 self._set_event(index)
+            case script.CancelScope(scope=index):
+                if self._scopes:
+                    self._cancel_scope(self._scopes[index % len(self._scopes)])
             case script.Ask(body=body):
                 self._services.ask(self._loop, do, lambda: self._handle(None, body))
             case script.CancelAsk(call=index):
@@ -951,6 +992,10 @@ class Lockstep:
             task.handle = self._loop.spawn(lambda: _Stepped(self, task, self._task(task, body)))
 
     async def _task(self, task: _Task, body: TaskProgram) -> str:
+        await self._perform(task, body)
+        return f"value {task.number}"
+
+    async def _perform(self, task: _Task, body: TaskProgram) -> None:
         for do in body:
             if self._ended:
                 break
@@ -964,13 +1009,18 @@ class Lockstep:
                     | script.WaitEvent()
                     | script.Join()
                     | script.Operate()
+                    | script.Within()
+                    | script.Hold()
+                    | script.WaitNotified()
+                    | script.Notify()
+                    | script.Put()
+                    | script.Get()
                     | script.AwaitReply()
                     | script.ConverseByCoroutine()
                 ):
                     await self._await(task, do)
                 case _:
                     self._do(do, None)
-        return f"value {task.number}"
 
     def suspended(self, task: _Task) -> None:
         """Tell of a task's suspension."""
@@ -1016,6 +1066,10 @@ class Lockstep:
                 await self._join(task, self._tasks[index % len(self._tasks)])
             case script.Operate(operation=index, ready=ready):
                 await self._operate_other(task, index, ready=ready)
+            case script.Within(delay=delay, body=body):
+                await self._within(task, None if delay is None else delay * TICK, body)
+            case script.Hold() | script.WaitNotified() | script.Notify() | script.Put() | script.Get():
+                await self._share(task, do)
             case script.AwaitReply():
                 awaited = self._services.awaited(self._loop, do)
                 if awaited is not None:
@@ -1024,6 +1078,45 @@ class Lockstep:
                 await self._services.converse_by_coroutine(
                     self._loop, dialogue, lambda awaited: self._await_reply(task, awaited)
                 )
+
+    async def _share(self, task: _Task, do: script.Share) -> None:
+        async def operate(name: str, key: int, call: Callable[[], Awaitable[object]]) -> object:
+            return await self._operate(task, name, "primitive", key, call)
+
+        async def perform() -> None:
+            if isinstance(do, script.Hold):
+                await self._perform(task, do.body)
+
+        await self._sharing.share(task.number, do, operate, perform)
+
+    async def _within(self, task: _Task, delay: int | None, body: TaskProgram) -> None:
+        handle = self._loop.scope(delay)
+        if handle is None:
+            await self._perform(task, body)
+            return
+        scope = _Scope(self._entered, task.number, handle, None if delay is None else self._now + delay)
+        self._entered += 1
+        cut = False
+        try:
+            async with handle:
+                self.tell(trace.ScopeEnter(self.turn, task.number, scope.number))
+                self._scopes.append(scope)
+                self._look_at_deadline(scope)
+                try:
+                    await self._perform(task, body)
+                except Exception:
+                    raise
+                except BaseException:
+                    cut = True
+                    raise
+                finally:
+                    self._scopes.remove(scope)
+        finally:
+            self.tell(trace.ScopeExit(self.turn, task.number, scope.number, cut, handle.caught))
+
+    def _cancel_scope(self, scope: _Scope) -> None:
+        self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=False))
+        scope.handle.cancel()
 
     async def _operate(
         self, task: _Task, name: str, reason: Reason, key: int, call: Callable[[], Awaitable[T]]

@@ -30,6 +30,8 @@ TICK = 1_953_125
 """The unit of every delay, in nanoseconds: 1/512 s, which is exact in integer nanoseconds and in a float of
 seconds alike. A loop that keeps floats is so judged for its order of timers, not for its rounding."""
 
+Holdable: TypeAlias = Literal["lock", "semaphore", "condition"]
+
 Answering: TypeAlias = Literal["value", "error", "twice", "unknown", "half", "never", "break", "garbage"]
 """How a service answers a request: with a value or an error; with a value twice, or after one that nobody
 asked for; with half a frame, the rest of which comes before its next; not at all; by closing its end; with
@@ -154,6 +156,13 @@ class SetEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelScope:
+    """Cancel one of the scopes that tasks are in."""
+
+    scope: int
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Let others run, ``count`` times over."""
 
@@ -203,6 +212,52 @@ class Operate:
 
     operation: int
     ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Acquire one of two locks, semaphores or conditions; do ``body``; release it whatever happens."""
+
+    kind: Holdable
+    which: int
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
+class WaitNotified:
+    """Wait to be notified, by a condition that is held."""
+
+    which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Notify ``count`` of those that wait, if the condition is held."""
+
+    which: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Put an item into one of two queues."""
+
+    which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Get an item out of one of two queues."""
+
+    which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Do ``body`` in a cancel scope, whose deadline is ``delay`` ticks ahead; None is never."""
+
+    delay: int | None
+    body: TaskProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,13 +351,16 @@ Do: TypeAlias = (
     | Spawn
     | CancelTask
     | SetEvent
+    | CancelScope
     | Ask
     | CancelAsk
     | HangUp
     | ConverseByCallbacks
 )
+Share: TypeAlias = Hold | WaitNotified | Notify | Put | Get
+Remote: TypeAlias = AwaitReply | ConverseByCoroutine
 AsyncDo: TypeAlias = (
-    Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate | AwaitReply | ConverseByCoroutine
+    Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate | Within | Share | Remote
 )
 Program: TypeAlias = tuple[Do, ...]
 TaskProgram: TypeAlias = tuple[Do | AsyncDo, ...]
@@ -440,6 +498,7 @@ _NODES: Mapping[str, type] = {
     for cls in (
         *(Soon, Later, CancelTimer, Hoard, Watch, WatchFile, Unwatch, Close, Reopen, Take, Give, Fail, Work),
         *(Spawn, CancelTask, SetEvent, Checkpoint, Sleep, Receive, SendAll, WaitEvent, Join, Operate),
+        *(CancelScope, Hold, WaitNotified, Notify, Put, Get, Within),
         *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Elapse, At, Scenario),
         *(Ask, CancelAsk, HangUp, AwaitReply, Question, Plan, Dialogue),
         *(ConverseByCallbacks, ConverseByCoroutine, Answer, BreakOff, ConverseBlocking),

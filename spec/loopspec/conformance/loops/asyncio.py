@@ -12,18 +12,10 @@ import selectors
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from types import TracebackType
 from typing import ClassVar
 
-from loopspec.conformance.adapter import (
-    EVERYTHING,
-    RPC,
-    HasFileno,
-    Job,
-    Operation,
-    TaskHandle,
-    TimerHandle,
-    World,
-)
+from loopspec.conformance.adapter import EVERYTHING, HasFileno, Job, Operation, TaskHandle, TimerHandle, World
 from loopspec.trace import Direction, Outcome
 
 SECOND = 1_000_000_000
@@ -121,11 +113,53 @@ class _SemaphoreAcquire:
         self.call = semaphore.acquire
 
 
+class _Primitives:
+    """asyncio's own, as they are."""
+
+    lock = asyncio.Lock
+    semaphore = asyncio.Semaphore
+    condition = asyncio.Condition
+
+    def queue(self, capacity: int) -> asyncio.Queue[int]:
+        return asyncio.Queue(capacity)
+
+
+class _Scope:
+    """``asyncio.timeout``: it is cancelled by moving its deadline, and tells of it by an error."""
+
+    def __init__(self, delay: int | None) -> None:
+        self._timeout = asyncio.timeout(None if delay is None else delay / SECOND)
+        self._asked = False
+        self._caught = False
+
+    @property
+    def caught(self) -> bool:
+        return self._caught
+
+    def cancel(self) -> None:
+        # Moved once more, the deadline would come later.
+        if not self._asked and not self._timeout.expired():
+            self._asked = True
+            self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            self._caught = True
+        return self._caught
+
+
 class AsyncioLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING - RPC
+    shows: ClassVar[frozenset[str]] = EVERYTHING
 
     def __init__(self, world: World) -> None:
         self._loop = _EventLoop(world)
@@ -198,6 +232,12 @@ class AsyncioLoop:
             "Queue.put": _QueuePut,
             "Semaphore.acquire": _SemaphoreAcquire,
         }
+
+    def primitives(self) -> _Primitives:
+        return _Primitives()
+
+    def scope(self, delay: int | None) -> _Scope:
+        return _Scope(delay)
 
     def serve_echo(self, listener: socket.socket) -> None:
         async def serve() -> None:

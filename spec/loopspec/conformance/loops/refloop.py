@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from types import TracebackType
 from typing import ClassVar
 
 import refloop
@@ -12,6 +14,7 @@ import refloop.rpc
 from loopspec import __version__
 from loopspec.conformance.adapter import (
     EVERYTHING,
+    RPC,
     BlockingRpc,
     BlockingSocket,
     CallbackRpc,
@@ -25,6 +28,7 @@ from loopspec.conformance.adapter import (
     TimerHandle,
     World,
 )
+from loopspec.server import ARCHITECTURES
 from loopspec.trace import Direction, Outcome, RpcOutcome
 
 _DIRECTIONS: Mapping[Direction, refloop.Direction] = {
@@ -63,6 +67,61 @@ class _EventWait:
         event = refloop.Event()
         self.ready = event.set
         self.call = event.wait
+
+
+class _SemaphoreAcquire:
+    def __init__(self) -> None:
+        self._semaphore = refloop.Semaphore(0)
+        self.ready = self._semaphore.release
+        self.call = self._semaphore.acquire
+
+
+class _QueueGet:
+    def __init__(self) -> None:
+        self._queue: refloop.Queue[None] = refloop.Queue(1)
+        self.call = self._queue.get
+
+    def ready(self) -> None:
+        self._queue.put_nowait(None)
+
+
+class _QueuePut:
+    def __init__(self) -> None:
+        self._queue: refloop.Queue[None] = refloop.Queue(1)
+        self._queue.put_nowait(None)
+        self.ready = self._queue.get_nowait
+
+    def call(self) -> Awaitable[None]:
+        return self._queue.put(None)
+
+
+class _Queue(refloop.Queue[int]):
+    qsize = refloop.Queue.__len__
+
+
+class _Primitives:
+    """refloop's own, as they are."""
+
+    lock = refloop.Lock
+    semaphore = refloop.Semaphore
+    condition = refloop.Condition
+    queue = _Queue
+
+
+class _Scope(refloop.CancelScope):
+    """A cancel scope's ``with`` as ``async with``, which it has no need to be."""
+
+    @property
+    def caught(self) -> bool:
+        return self.cancelled_caught
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        return self.__exit__(kind, error, traceback)
 
 
 def _ending(outcome: refloop.rpc.Outcome) -> RpcEnding:
@@ -140,7 +199,11 @@ class RefloopLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"refloop {__version__}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING
+    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC
+    servers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        architecture: (sys.executable, "-m", "refloop.servers", architecture)
+        for architecture in ARCHITECTURES
+    }
 
     def __init__(self, world: World) -> None:
         self._reactor = refloop.Reactor(_Kernel(world))
@@ -206,7 +269,18 @@ class RefloopLoop:
         return self._streams[sock]
 
     def operations(self) -> Mapping[str, Callable[[], Operation]]:
-        return {"Event.wait": _EventWait}
+        return {
+            "Event.wait": _EventWait,
+            "Queue.get": _QueueGet,
+            "Queue.put": _QueuePut,
+            "Semaphore.acquire": _SemaphoreAcquire,
+        }
+
+    def primitives(self) -> _Primitives:
+        return _Primitives()
+
+    def scope(self, delay: int | None) -> _Scope:
+        return _Scope(deadline=None if delay is None else self._reactor.clock() + delay)
 
     def serve_echo(self, listener: socket.socket) -> None:
         self._runtime.spawn(partial(refloop.serve, refloop.Listener(listener), _echo))

@@ -1,0 +1,340 @@
+"""Every public asynchronous operation of refloop, and how to make it ready: what the generic tests run over.
+
+What is public and asynchronous is found out and not listed: :func:`public`. What a test needs to know of an
+operation is in :data:`OPERATIONS`, and an operation that is not there is an error of the tests, so that a
+new one joins by being public.
+"""
+
+from __future__ import annotations
+
+import inspect
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from typing import Final, NamedTuple
+
+import refloop
+from refloop import (
+    MILLISECOND,
+    Condition,
+    Event,
+    Listener,
+    Lock,
+    Queue,
+    Semaphore,
+    SocketStream,
+    TaskGroup,
+    checkpoint,
+    listen_unix,
+    notify_closing,
+    open_tcp,
+    open_unix,
+    serve,
+    sleep,
+    sleep_until,
+    wait_readable,
+    wait_writable,
+)
+
+
+class Site(NamedTuple):
+    """One operation, not ready yet, where it can wait: ``call`` it.
+
+    ``ready`` has its next call succeed. ``left`` tells how much of what ``ready`` has brought nobody has had
+    yet; None of an operation that takes nothing away, such as to wait for an event.
+    """
+
+    call: Callable[[], Awaitable[object]]
+    ready: Callable[[], object]
+    left: Callable[[], int] | None = None
+
+
+Make = Callable[[ExitStack], Site]
+"""Makes a site, inside a task; what is to be closed afterwards goes on the stack."""
+
+
+def nothing() -> None:
+    """For what is ready from the start."""
+
+
+def _checkpoint(_stack: ExitStack) -> Site:
+    return Site(checkpoint, nothing)
+
+
+def _sleep(_stack: ExitStack) -> Site:
+    # The clock of the tests moves on only when nobody has anything to do, so a call that has begun waits.
+    delays = [MILLISECOND]
+    return Site(lambda: sleep(delays[-1]), lambda: delays.append(0))
+
+
+def _sleep_until(_stack: ExitStack) -> Site:
+    instants = [refloop.current_reactor().clock() + MILLISECOND]
+    return Site(lambda: sleep_until(instants[-1]), lambda: instants.append(0))
+
+
+def _pair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+        stack.callback(end.close)
+    stack.callback(notify_closing, ours)
+    return ours, theirs
+
+
+def _fill(ours: socket.socket) -> None:
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    with suppress(BlockingIOError):
+        while True:
+            ours.send(bytes(1024))
+
+
+def _drain(theirs: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        while True:
+            theirs.recv(1 << 20)
+
+
+def _wait_readable(stack: ExitStack) -> Site:
+    ours, theirs = _pair(stack)
+    return Site(lambda: wait_readable(ours), lambda: theirs.send(b"x"))
+
+
+def _wait_writable(stack: ExitStack) -> Site:
+    ours, theirs = _pair(stack)
+    _fill(ours)
+    return Site(lambda: wait_writable(ours), lambda: _drain(theirs))
+
+
+def _receive(stack: ExitStack) -> Site:
+    ours, theirs = _pair(stack)
+
+    def left() -> int:
+        try:
+            return len(ours.recv(100, socket.MSG_PEEK))
+        except BlockingIOError:
+            return 0
+
+    return Site(SocketStream(ours).receive, lambda: theirs.send(b"x"), left)
+
+
+def _send_all(stack: ExitStack) -> Site:
+    ours, theirs = _pair(stack)
+    _fill(ours)
+    stream = SocketStream(ours)
+    return Site(lambda: stream.send_all(b"x"), lambda: _drain(theirs))
+
+
+def _listener(stack: ExitStack) -> tuple[Listener, str]:
+    listener = stack.enter_context(listen_unix(""))
+    path = listener.socket.getsockname()
+    assert isinstance(path, bytes)
+    return listener, path.decode()
+
+
+def _connect(stack: ExitStack, path: str) -> None:
+    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+    client.connect(path)
+
+
+def _accept(stack: ExitStack) -> Site:
+    listener, path = _listener(stack)
+    clients: list[int] = []
+    accepted: list[SocketStream] = []
+
+    async def accept() -> None:
+        accepted.append(stack.enter_context(await listener.accept()))
+
+    def ready() -> None:
+        clients.append(1)
+        _connect(stack, path)
+
+    return Site(accept, ready, lambda: len(clients) - len(accepted))
+
+
+def _serve(stack: ExitStack) -> Site:
+    """It serves until it is cancelled: the test of it ends when the first client has been served."""
+    listener, path = _listener(stack)
+
+    async def serve_one() -> None:
+        served = Event()
+
+        async def handler(_stream: SocketStream) -> None:
+            served.set()
+
+        async with TaskGroup() as group:
+            group.start_soon(serve, listener, handler)
+            await served.wait()
+            group.cancel_scope.cancel()
+
+    return Site(serve_one, lambda: _connect(stack, path))
+
+
+def _open_tcp(stack: ExitStack) -> Site:
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+    async def connect() -> None:
+        stack.enter_context(await open_tcp("127.0.0.1", listener.getsockname()[1]))
+
+    return Site(connect, nothing)
+
+
+def _open_unix(stack: ExitStack) -> Site:
+    _, path = _listener(stack)
+
+    async def connect() -> None:
+        stack.enter_context(await open_unix(path))
+
+    return Site(connect, nothing)
+
+
+def _event(_stack: ExitStack) -> Site:
+    event = Event()
+    return Site(event.wait, event.set)
+
+
+def _join(_stack: ExitStack) -> Site:
+    event = Event()
+    task = refloop.current_runtime().spawn(event.wait)
+    return Site(task.join, event.set)
+
+
+def _group(_stack: ExitStack) -> Site:
+    event = Event()
+
+    async def group() -> None:
+        async with TaskGroup() as tasks:
+            tasks.start_soon(event.wait)
+
+    return Site(group, event.set)
+
+
+def _semaphore(_stack: ExitStack) -> Site:
+    semaphore = Semaphore(0)
+    return Site(semaphore.acquire, semaphore.release, lambda: semaphore.value)
+
+
+async def _hold(shared: Lock | Semaphore | Condition) -> None:
+    async with shared:
+        pass
+
+
+def _semaphore_block(_stack: ExitStack) -> Site:
+    semaphore = Semaphore(0)
+    return Site(lambda: _hold(semaphore), semaphore.release)
+
+
+def _held_by_another(shared: Lock | Condition) -> Callable[[], None]:
+    """Have a task hold ``shared`` until the function that is returned is called."""
+    over = Event()
+
+    async def hold() -> None:
+        async with shared:
+            await over.wait()
+
+    refloop.current_runtime().spawn(hold)
+    return over.set
+
+
+def _lock(_stack: ExitStack) -> Site:
+    lock = Lock()
+    return Site(lambda: _acquire_and_release(lock), _held_by_another(lock))
+
+
+def _condition(_stack: ExitStack) -> Site:
+    condition = Condition()
+    return Site(lambda: _acquire_and_release(condition), _held_by_another(condition))
+
+
+async def _acquire_and_release(shared: Lock | Condition) -> None:
+    await shared.acquire()
+    shared.release()
+
+
+def _lock_block(_stack: ExitStack) -> Site:
+    lock = Lock()
+    return Site(lambda: _hold(lock), _held_by_another(lock))
+
+
+def _condition_block(_stack: ExitStack) -> Site:
+    condition = Condition()
+    return Site(lambda: _hold(condition), _held_by_another(condition))
+
+
+def _condition_wait(_stack: ExitStack) -> Site:
+    condition = Condition()
+    true: list[int] = []
+
+    async def wait() -> None:
+        async with condition:
+            while not true:
+                await condition.wait()
+            true.pop()
+
+    async def notify() -> None:
+        async with condition:
+            true.append(1)
+            condition.notify()
+
+    return Site(wait, lambda: refloop.current_runtime().spawn(notify))
+
+
+def _get(_stack: ExitStack) -> Site:
+    queue: Queue[int] = Queue(3)
+    return Site(queue.get, lambda: queue.put_nowait(1), lambda: len(queue))
+
+
+def _put(_stack: ExitStack) -> Site:
+    queue: Queue[int] = Queue(1)
+    queue.put_nowait(0)
+    return Site(lambda: queue.put(1), queue.get_nowait, lambda: 1 - len(queue))
+
+
+OPERATIONS: Final[dict[str, Make]] = {
+    "Condition": _condition_block,
+    "Condition.acquire": _condition,
+    "Condition.wait": _condition_wait,
+    "Event.wait": _event,
+    "Listener.accept": _accept,
+    "Lock": _lock_block,
+    "Lock.acquire": _lock,
+    "Queue.get": _get,
+    "Queue.put": _put,
+    "Semaphore": _semaphore_block,
+    "Semaphore.acquire": _semaphore,
+    "SocketStream.receive": _receive,
+    "SocketStream.send_all": _send_all,
+    "Task.join": _join,
+    "TaskGroup": _group,
+    "checkpoint": _checkpoint,
+    "open_tcp": _open_tcp,
+    "open_unix": _open_unix,
+    "serve": _serve,
+    "sleep": _sleep,
+    "sleep_until": _sleep_until,
+    "wait_readable": _wait_readable,
+    "wait_writable": _wait_writable,
+}
+"""The public asynchronous operations by name; a class that ``async with`` takes goes by the class's."""
+
+
+def public() -> set[str]:
+    """The names of all public asynchronous operations, as refloop has them."""
+    found: set[str] = set()
+    for name in refloop.__all__:
+        value = getattr(refloop, name)
+        if not inspect.isclass(value):
+            found |= {name} if _is_async(value) else set()
+            continue
+        if hasattr(value, "__aenter__"):
+            found.add(name)
+        members = [attribute for attribute in dir(value) if not attribute.startswith("_")]
+        found |= {f"{name}.{each}" for each in members if _is_async(inspect.getattr_static(value, each))}
+    return found
+
+
+def _is_async(value: object) -> bool:
+    if not inspect.isfunction(value):
+        return False
+    if inspect.iscoroutinefunction(value) or value.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+        return True
+    return str(value.__annotations__.get("return", "")).startswith("Awaitable")

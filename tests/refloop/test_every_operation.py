@@ -1,0 +1,178 @@
+"""What every public asynchronous operation keeps, whichever it is: called ready and not ready, cancelled at
+each of its checkpoints, before and after what it waits for has come, in the same turn."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from refloop import (
+    Instrument,
+    Reactor,
+    Returned,
+    Runtime,
+    State,
+    Task,
+    TaskCancelledError,
+    WasCancelled,
+    checkpoint,
+)
+from tests.refloop.fake_kernel import FakeKernel
+from tests.refloop.operations import OPERATIONS, Make, Site, public
+
+MOST_CHECKPOINTS = 12
+"""More than any operation has: a bound, so that a loop without end is a failure and not a hang."""
+
+
+class Suspensions(Instrument):
+    """Counts how often ``task`` has been suspended, and calls ``then`` at the ``at``-th time."""
+
+    def __init__(self) -> None:
+        self.task: Task[object] | None = None
+        self.count = 0
+        self.at = 0
+        self.then: Callable[[], object] = lambda: None
+
+    def after_task_step(self, task: Task[object]) -> None:
+        if task is self.task and task.state is not State.DONE:
+            self.count += 1
+            if self.count == self.at:
+                self.then()
+
+
+@pytest.fixture
+def suspensions() -> Suspensions:
+    return Suspensions()
+
+
+@pytest.fixture
+def runtime(reactor: Reactor, suspensions: Suspensions) -> Iterator[Runtime]:
+    runtime = Runtime(reactor, [suspensions])
+    yield runtime
+    runtime.close()
+
+
+async def call(site: Site) -> None:
+    await site.call()
+
+
+async def settle() -> None:
+    """Let everybody come to where they wait."""
+    for _ in range(6):
+        await checkpoint()
+
+
+def run(runtime: Runtime, make: Make, main: Callable[[Site], Awaitable[None]]) -> None:
+    async def started() -> None:
+        with ExitStack() as stack:
+            site = make(stack)
+            await settle()
+            await main(site)
+
+    runtime.run_until_done(runtime.spawn(started))
+
+
+every_operation = pytest.mark.parametrize("name", sorted(OPERATIONS))
+
+
+def test_every_public_operation_is_among_them() -> None:
+    """A new one joins by being public: say in tests/refloop/operations.py how it is made ready."""
+    assert set(OPERATIONS) == public()
+
+
+@every_operation
+def test_each_successful_call_lets_the_others_run(runtime: Runtime, name: str) -> None:
+    steps = 0
+
+    async def sibling() -> None:
+        nonlocal steps
+        while True:
+            steps += 1
+            await checkpoint()
+
+    async def main(site: Site) -> None:
+        task = runtime.spawn(sibling)
+        for _ in range(4):
+            site.ready()
+            before = steps
+            await site.call()
+            assert steps > before
+        task.cancel()
+
+    run(runtime, OPERATIONS[name], main)
+
+
+@every_operation
+def test_a_call_that_is_not_ready_waits_until_it_is(runtime: Runtime, name: str) -> None:
+    async def main(site: Site) -> None:
+        task = runtime.spawn(call, site)
+        await settle()
+        if task.state is State.DONE:
+            assert name in READY_FROM_THE_START
+            return
+        assert task.state is State.WAITING
+        site.ready()
+        await task.join()
+
+    run(runtime, OPERATIONS[name], main)
+
+
+READY_FROM_THE_START = {"checkpoint", "open_unix", "open_tcp"}
+"""Operations for which no site is made that would have them wait; and of TCP the network decides."""
+
+
+@every_operation
+@pytest.mark.parametrize("acts", ["cancel", "ready, cancel", "cancel, ready"])
+def test_cancelled_at_any_checkpoint_it_is_done_or_undone_and_the_next_is_served(
+    kernel: FakeKernel, name: str, acts: str
+) -> None:
+    """Given two calls, when the first is cancelled at its n-th checkpoint, then it has its effect or none,
+    and the second is served: with what the first did not take, or with what comes next. For each n."""
+    for at in range(1, MOST_CHECKPOINTS):
+        if not _cancelled_at(kernel, name, acts.split(", "), at):
+            assert at > 1
+            return
+    pytest.fail(f"{name} has more than {MOST_CHECKPOINTS} checkpoints")
+
+
+def _cancelled_at(kernel: FakeKernel, name: str, acts: list[str], at: int) -> bool:
+    """Whether the operation came to its ``at``-th checkpoint at all."""
+    suspensions = Suspensions()
+    reactor = Reactor(kernel)
+    runtime = Runtime(reactor, [suspensions])
+    reported: list[Exception] = []
+    reactor.on_error = reported.append
+    try:
+        run(runtime, OPERATIONS[name], lambda site: _two_calls(runtime, suspensions, site, acts, at))
+    finally:
+        runtime.close()
+        reactor.close()
+    assert reported == []
+    return suspensions.count >= at
+
+
+async def _two_calls(
+    runtime: Runtime, suspensions: Suspensions, site: Site, acts: list[str], at: int
+) -> None:
+    first = runtime.spawn(call, site)
+
+    def act() -> None:
+        for each in acts:
+            (site.ready if each == "ready" else first.cancel)()
+
+    suspensions.task, suspensions.at, suspensions.then = first, at, act
+    await settle()
+    if suspensions.count < at and first.state is not State.DONE:
+        site.ready()  # there may be checkpoints behind the wait
+    with suppress(TaskCancelledError):
+        await first.join()
+    assert first.outcome in (Returned(None), WasCancelled())
+    if site.left is not None:
+        brought = "ready" in acts or suspensions.count < at
+        assert site.left() == (brought and first.outcome == WasCancelled())
+    if site.left is None or not site.left():
+        site.ready()
+    second = runtime.spawn(call, site)
+    await second.join()
