@@ -92,6 +92,7 @@ def received(events: list[Event]) -> dict[int, bytes]:
     return said
 
 
+@pytest.mark.full
 @pytest.mark.clause("FAIR.SLOW_READER.DELAYS_NOBODY", "be19d9a8")
 @pytest.mark.clause("SERVER.SEQUENTIAL.STARVES", "da0f8f67")
 @pytest.mark.clause("SERVER.PROCESS.ISOLATES", "545c5001")
@@ -224,6 +225,7 @@ def test_no_architecture_can_be_told_from_another_by_what_its_clients_receive() 
     assert all(other == first for other in said.values())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_same_script_gives_the_same_trace(architecture: str) -> None:
     with server(architecture) as one:
