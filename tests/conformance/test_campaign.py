@@ -63,7 +63,8 @@ def test_what_is_known_of_asyncio_is_found_out_of_generated_scenarios(other: Han
     assert kept.result().clauses[id].broken == 0
 
 
-@pytest.mark.parametrize("make", [RefloopLoop, pytest.param(AsyncioLoop, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("make", [RefloopLoop, AsyncioLoop])
 def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: MakeLoop) -> None:
     judged = Campaign("under test", make, select(), other, campaigns._surveyed())
     judged.look_at_survey()

@@ -112,6 +112,7 @@ def test_what_an_architecture_promises_is_kept_under_drawn_scripts(running: Serv
     assert running.complaints() == ""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("mutant", SERVER_MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_scripts_kill(mutant: ServerMutant, tmp_path: Path) -> None:
     judge = Judge(select([mutant.clause]), SHOWS)
