@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import h11
 
@@ -113,7 +114,8 @@ async def converse(stream: SocketStream) -> None:
             connection.protocol.start_next_cycle()
     except h11.RemoteProtocolError as error:
         if connection.protocol.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await connection.answer(error.error_status_hint, b"what?\n", ("connection", "close"))
+            with suppress(OSError):  # the client may have gone already
+                await connection.answer(error.error_status_hint, b"what?\n", ("connection", "close"))
     except (OSError, TimeoutError):
         pass  # the client has gone, or has nothing to say
 

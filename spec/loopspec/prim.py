@@ -56,7 +56,10 @@ class FifoNoBarging:
                 return self
 
     def _served(self, task: int, verb: Verb, turn: int) -> Progress:
-        place = next(place for place, each in enumerate(self.waiting) if each.task == task)
+        places = [place for place, each in enumerate(self.waiting) if each.task == task]
+        if not places:
+            return self  # it was never seen to ask
+        place = places[0]
         earlier = tuple(
             [
                 each._replace(passed=(task, turn)) if each.verb == verb and each.passed is None else each

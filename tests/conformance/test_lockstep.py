@@ -170,6 +170,5 @@ def test_a_post_that_is_suspended_for_ever_is_broken_off_and_told_of_the_poster(
         events = run(other, Blocked, Scenario(0, False, False, (), (At(0, False, s.Post(1, ())),)))
         assert events[-1] == trace.Suspend("hand")
         assert run(other, RefloopLoop, SOON)[-1] == trace.Quiescent(2)
-    # The abandoned thread has come out of its call, now that the socket is closed, and ends.
-    for abandoned in (before - {threading.current_thread()}) & set(threading.enumerate()):
+    for abandoned in before - {threading.current_thread()}:
         abandoned.join()

@@ -92,6 +92,7 @@ def received(events: list[Event]) -> dict[int, bytes]:
     return said
 
 
+@pytest.mark.full
 @pytest.mark.clause("FAIR.SLOW_READER.DELAYS_NOBODY", "be19d9a8")
 @pytest.mark.clause("SERVER.SEQUENTIAL.STARVES", "da0f8f67")
 @pytest.mark.clause("SERVER.PROCESS.ISOLATES", "545c5001")
@@ -111,6 +112,7 @@ def test_what_an_architecture_promises_is_kept_under_drawn_scripts(running: Serv
     assert running.complaints() == ""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("mutant", SERVER_MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_scripts_kill(mutant: ServerMutant, tmp_path: Path) -> None:
     judge = Judge(select([mutant.clause]), SHOWS)
@@ -224,6 +226,7 @@ def test_no_architecture_can_be_told_from_another_by_what_its_clients_receive() 
     assert all(other == first for other in said.values())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_same_script_gives_the_same_trace(architecture: str) -> None:
     with server(architecture) as one:

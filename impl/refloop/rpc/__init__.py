@@ -5,7 +5,7 @@ A small framed RPC, length-prefixed JSON over a byte stream, which exists to be 
 once and calls back; :class:`Client` suspends its task and looks like the first. All three are the same
 :class:`~refloop.rpc.conversation.Conversation`, which reads and writes nothing: a call is settled exactly
 once, by reply, error, time-out, cancellation or the end of the transport, whoever waits for it. The example
-``examples/three_services.py`` writes one handler in each form.
+:mod:`refloop.rpc.three_services` writes one handler in each form.
 """
 
 from refloop.rpc.blocking import BlockingClient
