@@ -370,5 +370,5 @@ FAMILIES: Mapping[str, Family] = {
     "scopes": Family(_scopes, ("CANCEL", "CORO")),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
     "remote calls": Family(_remote_calls, ("RPC", "CORO", "LOOP"), weight=2),
-    "dialogues": Family(_dialogues, ("RPC",), weight=2),
+    "dialogues": Family(_dialogues, ("RPC",), weight=1),
 }
