@@ -14,6 +14,7 @@ from refloop.errors import (
     ForeignThreadError,
     ForkedError,
     TaskCancelledError,
+    WorkerDeadlockError,
 )
 from refloop.groups import TaskGroup
 from refloop.here import current_reactor, current_runtime, current_task
@@ -32,14 +33,27 @@ from refloop.streams import (
 from refloop.tasks import Raised, Returned, State, Task, Trap, WasCancelled, checkpoint
 from refloop.timers import Timer
 from refloop.waits import Event, notify_closing, sleep, sleep_until, wait_readable, wait_writable
+from refloop.workers import (
+    WORKERS,
+    CapacityLimiter,
+    Job,
+    WorkerRegistration,
+    Workers,
+    from_thread,
+    getaddrinfo,
+    read_file,
+    to_thread,
+)
 
 __all__ = [
     "LINUX",
     "MILLISECOND",
     "SECOND",
+    "WORKERS",
     "BusyResourceError",
     "CancelScope",
     "Cancelled",
+    "CapacityLimiter",
     "ClosedReactorError",
     "ClosedResourceError",
     "DeadlockError",
@@ -49,6 +63,7 @@ __all__ = [
     "ForkedError",
     "Handle",
     "Instrument",
+    "Job",
     "Kernel",
     "Listener",
     "Mode",
@@ -67,12 +82,17 @@ __all__ = [
     "Trap",
     "Waker",
     "WasCancelled",
+    "WorkerDeadlockError",
+    "WorkerRegistration",
+    "Workers",
     "checkpoint",
     "current_reactor",
     "current_runtime",
     "current_task",
     "fail_after",
     "fail_at",
+    "from_thread",
+    "getaddrinfo",
     "listen_tcp",
     "listen_unix",
     "move_on_after",
@@ -80,10 +100,12 @@ __all__ = [
     "notify_closing",
     "open_tcp",
     "open_unix",
+    "read_file",
     "run",
     "serve",
     "sleep",
     "sleep_until",
+    "to_thread",
     "wait_readable",
     "wait_writable",
 ]
