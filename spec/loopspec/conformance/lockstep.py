@@ -38,13 +38,15 @@ import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
 from loopspec.conformance.adapter import Adapter, Operation, TaskHandle, TimerHandle, World
-from loopspec.conformance.scenario import TICK, At, Program, Scenario, TaskProgram
+from loopspec.conformance.crew import Crew
+from loopspec.conformance.scenario import TICK, At, JobProgram, Program, Scenario, TaskProgram
 from loopspec.trace import Direction, Event, Outcome, Reason
 
 MAX_TURNS = 200
@@ -258,10 +260,12 @@ class _Callback:
 
 
 class _Task:
-    __slots__ = ("handle", "key", "number", "reason", "running")
+    __slots__ = ("asker", "handle", "key", "number", "reason", "running", "told")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, asker: int | None = None) -> None:
         self.number = number
+        self.asker = asker  # the job that waits for it
+        self.told = asker is None  # of its being spawned: one that a job asks for is told of when it runs
         self.reason: Reason = "checkpoint"
         self.key = 0
         self.running = False
@@ -292,10 +296,26 @@ class _Stepped(Coroutine[object, object, str]):
         self._inner.close()
 
     def __await__(self) -> Generator[object, object, str]:
-        raise TypeError("a task's coroutine is driven, not awaited")
+        """Be driven from within another coroutine."""
+        step = partial(self.send, None)
+        while True:
+            try:
+                request = step()
+            except StopIteration as end:
+                return str(end.value)
+            try:
+                yield request
+            except BaseException as error:
+                step = partial(self.throw, error)
+            else:
+                step = partial(self.send, None)
 
     def _step(self, resume: Callable[[], object]) -> object:
         run, task = self._run, self._task
+        run.let_workers_rest()
+        if not task.told:
+            task.told = True
+            run.tell(trace.Spawn(run.turn, task.number))
         run.tell(trace.Step(run.turn, task.number, run.now()))
         try:
             request = resume()
@@ -311,6 +331,7 @@ class _Stepped(Coroutine[object, object, str]):
             run.ended(task, "cancelled", "")
             raise
         run.suspended(task)
+        run.let_workers_rest()
         return request
 
 
@@ -346,15 +367,20 @@ class Lockstep:
         self._outcomes: dict[int, tuple[Outcome, str]] = {}
         self._events: dict[int, tuple[int, Operation]] = {}
         self._listener: socket.socket | None = None
+        self._crew = Crew(self)
+        self._submitted = False
         self._loop: Adapter
 
     # -- the run
 
     def run(self, make: Callable[[World], Adapter]) -> None:
         """Run the scenario on a new loop."""
-        with self._alarm():
+        with self._alarm(), self._crew.watching():
             self._loop = make(self)
             try:
+                if self._scenario.workers:
+                    self._loop.start_workers(self._scenario.workers)
+                    self.tell(trace.Pool(self._scenario.workers))
                 if self._scenario.echo:
                     self._listen()
                 for _ in range(self._scenario.streams):
@@ -373,6 +399,7 @@ class Lockstep:
 
     def _end(self) -> None:
         self._silence()
+        self._crew.dismiss()
         try:
             self._loop.close()
         finally:
@@ -430,6 +457,9 @@ class Lockstep:
             return epoll.ready(maxevents)
         if self.turn and _switches() != self._switches:
             self.tell(trace.Suspend("loop"))
+        if self._scenario.workers:
+            self._waiting = True
+            self._crew.settle()
         timeout = _granted(seconds)
         self._passed += 1
         self._heard += 1
@@ -454,6 +484,11 @@ class Lockstep:
         while not batch and timeout != 0:
             self._asleep(sample=first)
             first = False
+            if not self._script and self._crew.holds:
+                # Every job ends: the world releases those that the script has left.
+                self._crew.release(0)
+                batch = epoll.ready(maxevents)
+                continue
             if not self._script:
                 return self._nobody_acts(timeout)
             at = self._script.pop(0)
@@ -483,6 +518,8 @@ class Lockstep:
     def _asleep(self, *, sample: bool) -> None:
         if sample:
             threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+            # But for those of the pool, whose number is another's affair.
+            threads -= min(self._scenario.workers, max(0, threads - 2))
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
         self.tell(trace.Suspend("loop"))
@@ -513,6 +550,8 @@ class Lockstep:
                 self._connect()
             case script.Post(count=count, body=body):
                 self._post(count, body, asleep=asleep)
+            case script.Release(job=index):
+                self._crew.release(index)
             case script.Elapse():
                 pass
             case _:
@@ -700,6 +739,7 @@ class Lockstep:
         if self._ended:
             return
         self._heard += 1
+        self.let_workers_rest()
         self.tell(start)
         try:
             for do in body:
@@ -768,6 +808,13 @@ class Lockstep:
                     self._cancel_task(self._tasks[index % len(self._tasks)])
             case script.SetEvent(event=index):
                 self._set_event(index)
+            case script.Submit(body=job_body):
+                if self._scenario.workers:
+                    self._submit(job_body)
+            case script.HandleOnWorkers(stream=index, size=size, body=job_body):
+                handled = self._server_end(index)
+                if self._scenario.workers and handled is not None and "Handle" in self._loop.shows:
+                    self._handle_on_workers(handled, size, job_body)
 
     # -- timers
 
@@ -905,6 +952,7 @@ class Lockstep:
                     | script.WaitEvent()
                     | script.Join()
                     | script.Operate()
+                    | script.ToThread()
                 ):
                     await self._await(task, do)
                 case _:
@@ -924,7 +972,8 @@ class Lockstep:
         self.tell(trace.Settle(self.turn, "join", task.number))
 
     def _cancel_task(self, task: _Task) -> None:
-        assert task.handle is not None
+        if task.handle is None:
+            return
         self.tell(trace.CancelRequest(self.turn, task.number))
         task.handle.cancel()
 
@@ -953,6 +1002,9 @@ class Lockstep:
                 await self._join(task, self._tasks[index % len(self._tasks)])
             case script.Operate(operation=index, ready=ready):
                 await self._operate_other(task, index, ready=ready)
+            case script.ToThread(body=body):
+                if self._scenario.workers:
+                    await self._to_thread(task, body)
 
     async def _operate(
         self, task: _Task, name: str, reason: Reason, key: int, call: Callable[[], Awaitable[object]]
@@ -1019,6 +1071,107 @@ class Lockstep:
         outcome, value = seen
         self.tell(trace.Joined(self.turn, task.number, target.number, outcome, value))
 
+    # -- jobs
+
+    def let_workers_rest(self) -> None:
+        """Wait for workers that may have been set going. What that does to the loop's thread is our doing."""
+        if self._ended or not (self._submitted or self._crew.asking):
+            return
+        self._submitted = False
+        waiting, self._waiting = self._waiting, True
+        before = _switches()
+        self._crew.settle()
+        self._switches += _switches() - before
+        self._waiting = waiting
+
+    def _submit(self, body: JobProgram) -> None:
+        job = self._crew.new_job()
+
+        def done(take: Callable[[], str]) -> None:
+            self.tell(trace.Deliver(call))
+            self._crew.tell_result(job, take)
+
+        self.tell(trace.Submit(self.turn, job, None, None))
+        with self._calling("submit", delivered=False) as call:
+            self._loop.submit(lambda: self._job(job, body), done)
+        self._submitted = True
+        self.let_workers_rest()
+
+    async def _to_thread(self, task: _Task, body: JobProgram) -> None:
+        job, key = self._crew.new_job(), self._new_key()
+        self.tell(trace.Submit(self.turn, job, task.number, task.asker))
+        self._submitted = True
+
+        def run() -> str:
+            return self._job(job, body, key)
+
+        try:
+            value = await self._operate(task, "to_thread", "event", key, lambda: self._loop.to_thread(run))
+        except Exception as error:
+            self._crew.tell_result(job, partial(_raise, error))
+        except Stuck:
+            raise
+        except BaseException:
+            self.tell(trace.Abandon(self.turn, job))
+            raise
+        else:
+            self._crew.tell_result(job, lambda: str(value))
+
+    def _job(self, job: int, body: JobProgram, key: int | None = None) -> str:
+        """A job, on its worker. ``key`` is the event that its end is."""
+
+        def do_all() -> str:
+            for do in body:
+                self._do_in_job(job, do)
+            return f"value of job {job}"
+
+        def ended() -> None:
+            if key is not None:
+                self.tell(trace.Settle(self.turn, "event", key))
+
+        return self._crew.job(job, do_all, ended)
+
+    def _do_in_job(self, job: int, do: script.JobDo) -> None:
+        self._heard += 1
+        match do:
+            case script.Hold():
+                self._crew.hold()
+            case script.Fail():
+                self._booms += 1
+                raise BoomError(f"Boom{self._booms}")
+            case script.Ask(body=body):
+                with self._crew.asks(job) as answerable:
+                    if answerable:
+                        task = _Task(len(self._tasks), asker=job)
+                        self._tasks.append(task)
+                        self._live_tasks += 1
+                        self._loop.from_thread(lambda: _Stepped(self, task, self._task(task, body)))
+
+    def _handle_on_workers(self, stream: _Stream, size: int, body: JobProgram) -> None:
+        server = stream.server
+        assert server is not None
+
+        def handler() -> None:
+            job = self._crew.new_job()
+            self.tell(trace.Handle(stream.number, job))
+            self._crew.job(job, lambda: handle(job), lambda: self.tell(trace.Handled(stream.number, job)))
+
+        def handle(job: int) -> str:
+            with _gone():
+                data = server.recv(size)
+                self.tell(trace.Read(self.turn, stream.number, data))
+                if not data:
+                    self._loop.post(lambda: self._loop.disarm(registration))
+            for do in body:
+                self._do_in_job(job, do)
+            return ""
+
+        try:
+            registration = self._loop.handle_on_workers(server, handler)
+        except Exception as error:
+            name = type(error).__name__
+            self.tell(trace.Refuse(self.turn, stream.fd, stream.number, "read", name))
+
     def _event(self, index: int) -> tuple[int, Operation]:
         if index not in self._events:
             self._events[index] = (self._new_key(), self._loop.operations()["Event.wait"]())
@@ -1054,6 +1207,10 @@ def _granted(seconds: float | None) -> int | None:
     if seconds is None or seconds < 0:
         return None
     return -(-math.ceil(seconds * 1e9) // _POLL_UNIT) * _POLL_UNIT
+
+
+def _raise(error: Exception) -> str:
+    raise error
 
 
 def _forget(event: Event) -> None:
