@@ -126,7 +126,7 @@ class ResultOnLoopThread(NamedTuple):
     Level.MUST,
     Kind.INV,
     Profile.POOL,
-    source="CPython gh-105829; concurrent.futures starts its threads inside submit",
+    source="concurrent.futures, whose submit starts threads and waits until they run",
     watches={Call: "thread", Return: "thread", Suspend: "thread"},
 )
 class SubmitNeverSuspends(NamedTuple):
