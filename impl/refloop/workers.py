@@ -58,7 +58,7 @@ from refloop.errors import (
 from refloop.here import current_runtime, current_task, here
 from refloop.kernel import Resource
 from refloop.reactor import Direction, Mode, Reactor, Registration
-from refloop.tasks import CHECKPOINT, PAUSE, ParkingLot, Task, Trap, suspend
+from refloop.tasks import CHECKPOINT, ParkingLot, Task, Trap, suspend
 
 if TYPE_CHECKING:
     pass
@@ -380,11 +380,9 @@ class CapacityLimiter:
 
     async def acquire(self) -> None:
         """Borrow a token, waiting for one if need be; a checkpoint also if there is one."""
-        if current_task().scope.effective:
-            await suspend(CHECKPOINT)
-        if self.available:
+        await suspend(CHECKPOINT)
+        if self.available:  # and then nobody waits: tokens are handed over
             self.borrowed += 1
-            await suspend(PAUSE)
         else:
             await suspend(self._lot)
 

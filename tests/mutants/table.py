@@ -16,6 +16,7 @@ from tests.mutants.mutant import Mutant
 from tests.mutants.stream import STREAM_MUTANTS
 from tests.mutants.timer import TIMER_MUTANTS
 from tests.mutants.wake import WAKE_MUTANTS
+from tests.mutants.work import WORK_MUTANTS
 
 __all__ = ["MUTANTS", "Mutant"]
 
@@ -27,6 +28,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *LOOP_MUTANTS,
     *TIMER_MUTANTS,
     *WAKE_MUTANTS,
+    *WORK_MUTANTS,
     *CORO_MUTANTS,
     *FAIR_MUTANTS,
 )

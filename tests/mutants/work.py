@@ -80,11 +80,11 @@ WORK_MUTANTS: tuple[Mutant, ...] = (
         self.workers.forget(self)
 """,
         new="""        if not self.claim():
-            self.workers.threads -= 1
+            self.workers.size += 1
             return False
         self.workers.forget(self)
 """,
-        story="Who gives up on a call that hangs takes its worker for lost, and another thread takes its place.",
+        story="Who gives up on a call that hangs takes its worker for lost, and lets another take its place.",
     ),
     Mutant(
         name="work-error-without-traceback",
