@@ -4,7 +4,9 @@ A job is the harness's own function on a thread of the loop's pool. It stops whe
 goes on when the script releases it: so the script says which worker is done first. All that is not a job is
 the pool's affair, and happens at its own pace; hence after each thing that may set a worker going, whoever
 did it waits until all other threads are at rest (:func:`settle`), and only then goes on. Two threads never
-run at once, and none wants the interpreter's lock while the loop runs.
+run at once, and none wants the interpreter's lock while the loop runs. Where the loop sets two workers going
+before anybody can wait for the first, a baton keeps them apart: a job has it from where it begins, or goes
+on, to where it stops.
 
 **At rest** is the kernel's account and not a matter of time: a thread rests if it sleeps, and if it goes on
 sleeping the same sleep while this thread lets go of the interpreter's lock again and again. Looking into
@@ -20,6 +22,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 from types import CodeType, TracebackType
 from typing import NamedTuple, Protocol
@@ -82,6 +86,8 @@ class Crew:
         self._run = run
         self._loop = threading.get_ident()
         self._threads: dict[int, str] = {}
+        self._seats: set[int] = set()
+        self._baton = threading.Lock()
         self._held: list[_Held] = []
         self._fresh: list[str] = []
         self._jobs = 0
@@ -96,16 +102,41 @@ class Crew:
         return self._jobs - 1
 
     def thread(self) -> str:
-        """The name of the calling thread: ``loop``, or ``worker`` with a number in order of appearance."""
+        """The name of the calling thread: ``loop``, or that of a worker."""
+        ident = threading.get_ident()
+        return "loop" if ident == self._loop else self._threads.get(ident, "worker")
+
+    @contextmanager
+    def _at_work(self) -> Iterator[str]:
+        """Name the calling thread for the job that it does: by the lowest number that is not at work. Which
+        of its idle threads takes a job is nothing that a pool, or the kernel, has to say."""
         ident = threading.get_ident()
         if ident == self._loop:
-            return "loop"
-        return self._threads.setdefault(ident, f"worker {len(self._threads)}")
+            yield "loop"
+            return
+        with self._baton:
+            seat = next(number for number in count() if number not in self._seats)
+            self._seats.add(seat)
+            self._threads[ident] = f"worker {seat}"
+            try:
+                yield self._threads[ident]
+            finally:
+                self._seats.remove(seat)
 
     def job(self, number: int, body: Callable[[], str], ended: Callable[[], None]) -> str:
         """Do ``body`` as job ``number``, on the calling thread, and tell of it; ``ended`` is called when it
         is over."""
-        thread = self.thread()
+        with self._at_work() as thread:
+            return self._do(number, thread, body, ended)
+
+    def handler(self, stream: int, body: Callable[[int], str]) -> None:
+        """Do ``body``, which is given the number of the job that it is, as a handler of ``stream``."""
+        with self._at_work() as thread:
+            job = self.new_job()
+            self._run.tell(trace.Handle(stream, job))
+            self._do(job, thread, partial(body, job), lambda: self._run.tell(trace.Handled(stream, job)))
+
+    def _do(self, number: int, thread: str, body: Callable[[], str], ended: Callable[[], None]) -> str:
         self._begun.add(number)
         self._run.tell(trace.JobStart(number, thread))
         outcome: Outcome = "error"
@@ -131,7 +162,7 @@ class Crew:
             if job not in self._begun:
                 self._run.tell(trace.JobRefuse(turn, job, type(error).__name__))
                 return
-            traced = _leads_into(Crew.job.__code__, error.__traceback__)
+            traced = _leads_into(Crew._do.__code__, error.__traceback__)
             self._run.tell(trace.JobResult(turn, job, thread, "error", named(error), traced))
         else:
             self._run.tell(trace.JobResult(turn, job, thread, "value", value, traced=False))
@@ -145,16 +176,20 @@ class Crew:
         held.gate.acquire()
         self._held.append(held)
         self._fresh.append(thread)
+        self._baton.release()
         held.gate.acquire()
+        self._baton.acquire()
 
     @contextmanager
     def asks(self, job: int) -> Iterator[bool]:
         """In a job: what is done inside waits for the loop. Whether there is still a loop to wait for."""
         self._run.tell(trace.JobAsk(job, self.thread()))
         self.asking += 1
+        self._baton.release()
         try:
             yield not self._open
         finally:
+            self._baton.acquire()
             self.asking -= 1
 
     # -- the pace

@@ -218,6 +218,15 @@ _workers = _scenario(
     workers=st.integers(1, 2),
 )
 
+_holder = st.builds(s.Spawn, st.just((s.ToThread((s.Hold(),)),)))
+_impatient = st.builds(s.Later, _delay, _body(_cancel_task, least=1, most=2))
+
+_impatience = _scenario(
+    _body(_holder, _holder, _impatient, _submit, least=2, most=6),
+    _script(_release, _elapse, _elapse, most=4),
+    workers=st.integers(1, 2),
+)
+
 _asked = _task_body(_to_thread, _to_thread, _checkpoint, _sleep, _fail, least=1, most=2)
 _asking_job = st.tuples(st.builds(s.Ask, _asked))
 _asker = st.builds(s.Spawn, st.tuples(st.builds(s.ToThread, _asking_job)))
@@ -258,6 +267,7 @@ FAMILIES: Mapping[str, Family] = {
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
     "workers": Family(_workers, ("WORK",)),
+    "impatience": Family(_impatience, ("WORK",), weight=2),
     "asking": Family(_asking, ("WORK",), weight=2),
     "handlers": Family(_handlers, ("WORK",), weight=2),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),

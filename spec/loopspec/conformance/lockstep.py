@@ -369,6 +369,7 @@ class Lockstep:
         self._listener: socket.socket | None = None
         self._crew = Crew(self)
         self._submitted = False
+        self._handled = False  # whether the loop hands events to workers by itself
         self._loop: Adapter
 
     # -- the run
@@ -455,7 +456,10 @@ class Lockstep:
     def _wait(self, epoll: _Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
         if self._ended:
             return epoll.ready(maxevents)
-        if self.turn and _switches() != self._switches:
+        # Where the loop itself sets workers going, one may want the interpreter when the loop lets go of it:
+        # its thread then waits for the interpreter, which is nothing that can be told from another
+        # suspension.
+        if self.turn and _switches() != self._switches and not self._handled:
             self.tell(trace.Suspend("loop"))
         if self._scenario.workers:
             self._waiting = True
@@ -484,7 +488,7 @@ class Lockstep:
         while not batch and timeout != 0:
             self._asleep(sample=first)
             first = False
-            if not self._script and self._crew.holds:
+            if not self._script and self._crew.holds and not self._something_is_due(timeout):
                 # Every job ends: the world releases those that the script has left.
                 self._crew.release(0)
                 batch = epoll.ready(maxevents)
@@ -523,6 +527,10 @@ class Lockstep:
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
         self.tell(trace.Suspend("loop"))
+
+    def _something_is_due(self, timeout: int | None) -> bool:
+        """Whether the loop waits for an instant, and not for lack of anything else as long as it can."""
+        return timeout is not None and timeout < AN_HOUR and self._live_timers + self._live_tasks > 0
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
         if timeout is not None and self._live_timers + self._live_tasks:
@@ -652,7 +660,7 @@ class Lockstep:
 
     def _posted(self, number: int, call: int, body: Program) -> Callable[[], None]:
         def run() -> None:
-            self.tell(trace.Deliver(call))
+            self._deliver(call)
             self._handle(trace.Run(self.turn, number), body)
 
         return run
@@ -706,6 +714,11 @@ class Lockstep:
         self._calls += 1
         return self._calls - 1
 
+    def _deliver(self, call: int) -> None:
+        """Tell that the result of ``call`` comes now, on its way through the loop."""
+        self.let_workers_rest()
+        self.tell(trace.Deliver(call))
+
     def _new_callback(self) -> int:
         self._callbacks += 1
         return self._callbacks - 1
@@ -753,7 +766,7 @@ class Lockstep:
         number = self._new_callback()
 
         def run() -> None:
-            self.tell(trace.Deliver(call))
+            self._deliver(call)
             if then is not None:
                 then()
             self._handle(trace.Run(self.turn, number), body)
@@ -826,7 +839,7 @@ class Lockstep:
         def run() -> None:
             if self._ended:
                 return
-            self.tell(trace.Deliver(call))
+            self._deliver(call)
             if timer in self._timers:
                 self._timers.remove(timer)
                 self._live_timers -= 1
@@ -1075,7 +1088,9 @@ class Lockstep:
 
     def let_workers_rest(self) -> None:
         """Wait for workers that may have been set going. What that does to the loop's thread is our doing."""
-        if self._ended or not (self._submitted or self._crew.asking):
+        if self._ended or not (self._submitted or self._handled or self._crew.asking):
+            return
+        if self._crew.thread() != "loop":
             return
         self._submitted = False
         waiting, self._waiting = self._waiting, True
@@ -1088,7 +1103,7 @@ class Lockstep:
         job = self._crew.new_job()
 
         def done(take: Callable[[], str]) -> None:
-            self.tell(trace.Deliver(call))
+            self._deliver(call)
             self._crew.tell_result(job, take)
 
         self.tell(trace.Submit(self.turn, job, None, None))
@@ -1151,11 +1166,6 @@ class Lockstep:
         server = stream.server
         assert server is not None
 
-        def handler() -> None:
-            job = self._crew.new_job()
-            self.tell(trace.Handle(stream.number, job))
-            self._crew.job(job, lambda: handle(job), lambda: self.tell(trace.Handled(stream.number, job)))
-
         def handle(job: int) -> str:
             with _gone():
                 data = server.recv(size)
@@ -1167,7 +1177,10 @@ class Lockstep:
             return ""
 
         try:
-            registration = self._loop.handle_on_workers(server, handler)
+            registration = self._loop.handle_on_workers(
+                server, lambda: self._crew.handler(stream.number, handle)
+            )
+            self._handled = True
         except Exception as error:
             name = type(error).__name__
             self.tell(trace.Refuse(self.turn, stream.fd, stream.number, "read", name))
