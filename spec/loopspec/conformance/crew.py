@@ -22,7 +22,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import count
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -129,12 +128,12 @@ class Crew:
         with self._at_work() as thread:
             return self._do(number, thread, body, ended)
 
-    def handler(self, stream: int, body: Callable[[int], str]) -> None:
-        """Do ``body``, which is given the number of the job that it is, as a handler of ``stream``."""
+    def handler(self, stream: int, body: Callable[[], str]) -> None:
+        """Do ``body`` as another job, a handler of ``stream``."""
         with self._at_work() as thread:
             job = self.new_job()
             self._run.tell(trace.Handle(stream, job))
-            self._do(job, thread, partial(body, job), lambda: self._run.tell(trace.Handled(stream, job)))
+            self._do(job, thread, body, lambda: self._run.tell(trace.Handled(stream, job)))
 
     def _do(self, number: int, thread: str, body: Callable[[], str], ended: Callable[[], None]) -> str:
         self._begun.add(number)

@@ -237,7 +237,7 @@ _asking = _scenario(
     workers=st.integers(1, 2),
 )
 
-_handle_on_workers = st.builds(s.HandleOnWorkers, _index, st.integers(1, 3), st.just((s.Hold(),)))
+_handle_on_workers = st.builds(s.HandleOnWorkers, _index, st.integers(1, 3))
 
 _handlers = _scenario(
     _body(_handle_on_workers, _handle_on_workers, _submit, least=1, most=4),

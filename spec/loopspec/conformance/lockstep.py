@@ -370,6 +370,7 @@ class Lockstep:
         self._crew = Crew(self)
         self._submitted = False
         self._handled = False  # whether the loop hands events to workers by itself
+        self._on_the_loose = False  # whether, in this turn, the loop may set workers going by itself
         self._loop: Adapter
 
     # -- the run
@@ -457,9 +458,8 @@ class Lockstep:
         if self._ended:
             return epoll.ready(maxevents)
         # Where the loop itself sets workers going, one may want the interpreter when the loop lets go of it:
-        # its thread then waits for the interpreter, which is nothing that can be told from another
-        # suspension.
-        if self.turn and _switches() != self._switches and not self._handled:
+        # the loop's thread then waits for the interpreter, and nobody can tell that from another suspension.
+        if self.turn and _switches() != self._switches and not self._on_the_loose:
             self.tell(trace.Suspend("loop"))
         if self._scenario.workers:
             self._waiting = True
@@ -476,6 +476,7 @@ class Lockstep:
         if self.turn >= MAX_TURNS:
             self._finish()
         self._waiting = False
+        self._on_the_loose = self._handled or self._crew.asking > 0
         self._switches = _switches()
         return batch
 
@@ -824,10 +825,10 @@ class Lockstep:
             case script.Submit(body=job_body):
                 if self._scenario.workers:
                     self._submit(job_body)
-            case script.HandleOnWorkers(stream=index, size=size, body=job_body):
+            case script.HandleOnWorkers(stream=index, size=size):
                 handled = self._server_end(index)
                 if self._scenario.workers and handled is not None and "Handle" in self._loop.shows:
-                    self._handle_on_workers(handled, size, job_body)
+                    self._handle_on_workers(handled, size)
 
     # -- timers
 
@@ -1088,7 +1089,7 @@ class Lockstep:
 
     def let_workers_rest(self) -> None:
         """Wait for workers that may have been set going. What that does to the loop's thread is our doing."""
-        if self._ended or not (self._submitted or self._handled or self._crew.asking):
+        if self._ended or not (self._submitted or self._on_the_loose or self._crew.asking):
             return
         if self._crew.thread() != "loop":
             return
@@ -1162,18 +1163,19 @@ class Lockstep:
                         self._live_tasks += 1
                         self._loop.from_thread(lambda: _Stepped(self, task, self._task(task, body)))
 
-    def _handle_on_workers(self, stream: _Stream, size: int, body: JobProgram) -> None:
+    def _handle_on_workers(self, stream: _Stream, size: int) -> None:
         server = stream.server
         assert server is not None
 
-        def handle(job: int) -> str:
+        def handle() -> str:
+            data = b""
             with _gone():
                 data = server.recv(size)
                 self.tell(trace.Read(self.turn, stream.number, data))
-                if not data:
-                    self._loop.post(lambda: self._loop.disarm(registration))
-            for do in body:
-                self._do_in_job(job, do)
+            # What the loop is up to now is not known; once it is held, and released, the job may do anything.
+            self._crew.hold()
+            if not data:
+                self._loop.post(lambda: self._loop.disarm(registration))
             return ""
 
         try:

@@ -209,11 +209,10 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class HandleOnWorkers:
-    """Have workers handle a stream: each time they take at most ``size`` bytes, and do ``body``."""
+    """Have workers handle a stream: each time they take at most ``size`` bytes, and are held."""
 
     stream: int
     size: int
-    body: JobProgram
 
 
 @dataclass(frozen=True, slots=True)
