@@ -40,6 +40,7 @@ def campaign(other: Hand, make: MakeLoop, *selectors: str) -> Campaign:
         "LOOP.WAITER.ONE_PER_DIRECTION",
         "LOOP.CLOSE.SETTLES_WAITERS",
         "CORO.CHECKPOINT.ALWAYS_OR_NEVER",
+        "WORK.POOL.NO_SELF_DEADLOCK",
     ],
 )
 def test_what_is_known_of_asyncio_is_found_out_of_generated_scenarios(other: Hand, id: str) -> None:
@@ -54,6 +55,10 @@ def test_what_is_known_of_asyncio_is_found_out_of_generated_scenarios(other: Han
     assert kept.result().clauses[id].broken == 0
 
 
+HAS_NOT = {AsyncioLoop.version: {"WORK.HANDLER.ONE_PER_CONNECTION": Verdict.NOT_OBSERVED}}
+"""What a loop cannot show, since it has no such thing."""
+
+
 @pytest.mark.parametrize("make", [RefloopLoop, pytest.param(AsyncioLoop, marks=pytest.mark.full)])
 def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: MakeLoop) -> None:
     judged = Campaign("under test", make, select(), other, campaigns._surveyed())
@@ -61,7 +66,8 @@ def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: Make
     judged.look(800, SEED, lambda _: None)
     result = judged.result()
     bad = {Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.NOT_OBSERVED}
-    assert {entry.clause: entry.verdict for entry in result.clauses.values() if entry.verdict in bad} == {}
+    seen = {entry.clause: entry.verdict for entry in result.clauses.values() if entry.verdict in bad}
+    assert seen == HAS_NOT.get(make.version, {})
     assert result.scenarios >= 700
 
 
