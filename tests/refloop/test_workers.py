@@ -148,8 +148,10 @@ def test_a_thread_that_cannot_be_started_is_an_error_of_the_job(monkeypatch: pyt
 
 def test_a_cancelled_wait_leaves_the_worker_busy_and_drops_the_result() -> None:
     gate, next_one = Gate(), Gate()
+    told: list[Exception] = []
 
     async def main() -> None:
+        current_reactor().on_error = told.append
         with CancelScope() as scope:
             async with TaskGroup() as group:
                 group.start_soon(to_thread, gate)
@@ -168,6 +170,7 @@ def test_a_cancelled_wait_leaves_the_worker_busy_and_drops_the_result() -> None:
             assert await waiting.join() == "done"
 
     run(main, workers=1)
+    assert told == []
 
 
 def test_a_job_that_nobody_has_begun_is_taken_back_by_cancellation() -> None:
