@@ -33,7 +33,7 @@ Slice: TypeAlias = str | Callable[..., Iterable[object]] | None
 RuleT = TypeVar("RuleT", bound=Callable[..., object])
 
 #: The modules whose import fills the register, one an area of the specification.
-AREAS = ("call", "fd", "stream", "epoll", "loop", "timer", "wake", "coro", "fair")
+AREAS = ("call", "fd", "stream", "epoll", "loop", "timer", "wake", "coro", "fair", "flow")
 
 
 class Level(Enum):
