@@ -11,6 +11,7 @@ from tests.kernel.mutants import KERNEL_MODEL_MUTANTS
 from tests.mutants.call import CALL_MUTANTS, SURVEY_MUTANTS
 from tests.mutants.coro import CORO_MUTANTS
 from tests.mutants.fair import FAIR_MUTANTS
+from tests.mutants.flow import FLOW_MUTANTS
 from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.stream import STREAM_MUTANTS
@@ -29,4 +30,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *WAKE_MUTANTS,
     *CORO_MUTANTS,
     *FAIR_MUTANTS,
+    *FLOW_MUTANTS,
 )
