@@ -215,6 +215,7 @@ EVERYTHING: Script = (
 )
 
 
+@pytest.mark.full
 def test_no_architecture_can_be_told_from_another_by_what_its_clients_receive() -> None:
     """All of them, those included that would starve somebody in another script."""
     said = {}
@@ -248,6 +249,7 @@ def test_the_coroutine_server_is_the_sequential_servers_code_with_await() -> Non
 # --- as a campaign tells of it ----------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_what_breaks_a_clause_is_made_small_and_replays(tmp_path: Path) -> None:
     """Given a server that loses pieces, then a line in two pieces shows it, and nothing else is left."""
     mutant = next(each for each in SERVER_MUTANTS if each.name == "server-pieces-are-lost")

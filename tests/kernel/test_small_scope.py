@@ -149,6 +149,7 @@ def broad() -> Reached:
     return reached
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda rule: rule.__name__)
 def test_in_every_reachable_state(broad: Reached, invariant: Callable[[State], bool]) -> None:
     assert [broad.path(state) for state in broad.edges if not invariant(state)][:1] == []

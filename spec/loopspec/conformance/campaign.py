@@ -51,7 +51,7 @@ from loopspec.conformance.scenario import Scenario, in_words, scenario_of, token
 from loopspec.judge import Finding, Judge, Violation
 from loopspec.trace import AtRest, Event
 
-DEFAULT_EXAMPLES = 6000
+DEFAULT_EXAMPLES = 3000
 """Scenarios a loop: with shrinking, half a minute on one core."""
 
 GROUP = "loopspec.loops"
