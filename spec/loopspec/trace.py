@@ -253,6 +253,109 @@ class Run:
     callback: int
 
 
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A handler, or a task's step, has computed: it is instant ``at`` now. Between two waits time passes in
+    no other way."""
+
+    turn: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The wait that ends turn ``turn`` is broken off before its time and has nothing to report (EINTR)."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDisarm:
+    """``registration`` of ``fd``, which had ended before, has been disarmed once more; ``refused`` tells
+    whether the loop said so."""
+
+    turn: int
+    registration: int
+    fd: int
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """The server's end of ``stream`` has been closed and the loop not told of it; a duplicate of ``fd`` keeps
+    its description open."""
+
+    turn: int
+    fd: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snatch:
+    """Somebody else who reads ``stream`` has taken all there was (a ``Read`` tells what), after the wait that
+    ends turn ``turn`` had found it for one who waits to read, and before that one could."""
+
+    turn: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal that has a handler has been delivered to the process."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """The handler of the signal starts."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trespass:
+    """Another thread has called ``name``, which is for the loop's own; ``refused``: by an exception."""
+
+    turn: int
+    thread: str
+    name: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A forked child has called the inherited loop: ``refused`` says that each call raised, ``unchanged``
+    that the interest set which it shares with its parent was the same after them."""
+
+    turn: int
+    refused: bool
+    unchanged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The loop, which runs no more, begins to close."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The loop has been closed."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusePost:
+    """The post of ``callback`` from another thread has been refused by an exception."""
+
+    turn: int
+    callback: int
+    thread: str
+
+
 # --- coroutines ---------------------------------------------------------------------------------------
 
 
@@ -520,6 +623,15 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """The server's end of ``stream`` is writable, while the loop sleeps; its client has taken all that the
+    kernel had for it."""
+
+    turn: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shut:
     """The server's end of ``stream`` has been closed or shut down for sending after what was written."""
 
@@ -606,6 +718,18 @@ Event: TypeAlias = (
     | Enqueue
     | Post
     | Run
+    | Worked
+    | Interrupted
+    | StaleDisarm
+    | Abandon
+    | Snatch
+    | Signal
+    | Caught
+    | Trespass
+    | Fork
+    | Closing
+    | Closed
+    | RefusePost
     | Spawn
     | Step
     | Begin
@@ -634,6 +758,7 @@ Event: TypeAlias = (
     | Reset
     | Read
     | Write
+    | Room
     | Shut
     | Quiescent
     | Serves

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loopspec.trace import (
+    Abandon,
     Answer,
     Arm,
     Ask,
@@ -28,7 +29,10 @@ from loopspec.trace import (
     Begin,
     Call,
     CancelRequest,
+    Caught,
     Close,
+    Closed,
+    Closing,
     Connect,
     Crash,
     Deliver,
@@ -38,10 +42,12 @@ from loopspec.trace import (
     End,
     Enqueue,
     Event,
+    Fork,
     Free,
     HalfClose,
     HandlerEnd,
     Hold,
+    Interrupted,
     Joined,
     Leave,
     Make,
@@ -52,12 +58,14 @@ from loopspec.trace import (
     Reason,
     Receive,
     Refuse,
+    RefusePost,
     Release,
     Report,
     Reset,
     Rest,
     Resume,
     Return,
+    Room,
     Run,
     ScopeCancel,
     ScopeEnter,
@@ -66,7 +74,10 @@ from loopspec.trace import (
     Serves,
     Settle,
     Shut,
+    Signal,
+    Snatch,
     Spawn,
+    StaleDisarm,
     Step,
     StopReading,
     Suspend,
@@ -75,9 +86,11 @@ from loopspec.trace import (
     TimerCancel,
     TimerFire,
     TimersHeld,
+    Trespass,
     Verb,
     WaitBegin,
     WaitReturn,
+    Worked,
     Write,
 )
 
@@ -130,6 +143,8 @@ def lane(event: Event) -> Lane:
             | Suspend(thread=thread)
             | Resume(thread=thread)
             | Post(thread=thread)
+            | RefusePost(thread=thread)
+            | Trespass(thread=thread)
         ) if thread != LOOP_THREAD:
             return Lane(2, 0, thread)
         case _:
@@ -245,6 +260,31 @@ def _told(event: Event) -> str:
             return f"post callback {callback}"
         case Run(callback=callback):
             return f"run callback {callback}"
+        case Worked(at=at):
+            return f"has worked: it is {instant(at)}"
+        case Interrupted():
+            return "the wait is interrupted"
+        case StaleDisarm(registration=registration, fd=fd, refused=refused):
+            return f"disarm {registration}, fd {fd}, again" + (", refused" if refused else "")
+        case Abandon(fd=fd, stream=stream):
+            return f"stream {stream}, fd {fd}, closed behind the loop's back"
+        case Snatch(stream=stream):
+            return f"taken by another reader of stream {stream}"
+        case Signal():
+            return "signal delivered"
+        case Caught():
+            return "handle the signal"
+        case Trespass(name=name, refused=refused):
+            return f"{name}, {'refused' if refused else 'let in'}"
+        case Fork(refused=refused, unchanged=unchanged):
+            calls = f"calls of a forked child {'refused' if refused else 'let in'}"
+            return calls + ("" if unchanged else ", and the interest set changed")
+        case Closing():
+            return "begins to close"
+        case Closed():
+            return "closed"
+        case RefusePost(callback=callback):
+            return f"post callback {callback}, refused"
         case Spawn(task=task):
             return f"spawn task {task}"
         case Step(task=task):
@@ -302,6 +342,8 @@ def _told(event: Event) -> str:
             return f"read {_bytes(data) if data else 'end of file'} of stream {stream}"
         case Write(stream=stream, data=data):
             return f"write {_bytes(data)} to stream {stream}"
+        case Room(stream=stream):
+            return f"room in stream {stream}"
         case Shut(stream=stream):
             return f"shut stream {stream}"
         case Quiescent():

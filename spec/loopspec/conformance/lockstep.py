@@ -34,6 +34,7 @@ import struct
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
@@ -60,6 +61,9 @@ _ALARM = 1.0
 #: Where a thread that sleeps in epoll_wait is, by what the compiler made of the kernel's source.
 _EPOLL_WAITS = frozenset((b"ep_poll", b"do_epoll_wait"))
 _POLL_UNIT = 1_000_000
+_SIGNAL = signal.SIGUSR1
+#: What a forked child answers: bits of its exit code.
+_LET_IN, _CHANGED = 1, 2
 _SIOCOUTQ = 0x5411
 
 
@@ -212,7 +216,7 @@ class _Watched:
 class _Stream:
     """A connection: the client's socket, and the server's if the scenario holds it."""
 
-    __slots__ = ("client", "fd", "number", "reads", "sent", "server", "torn", "written")
+    __slots__ = ("client", "fd", "number", "reads", "received", "sent", "server", "torn", "written")
 
     def __init__(self, number: int, client: socket.socket, server: socket.socket | None, fd: int) -> None:
         self.number = number
@@ -221,6 +225,7 @@ class _Stream:
         self.fd = fd
         self.reads = True
         self.torn = False
+        self.received = 0
         self.sent = 0
         self.written = 0
 
@@ -362,6 +367,13 @@ class Lockstep:
         self._scopes: list[_Scope] = []
         self._entered = 0
         self._listener: socket.socket | None = None
+        self._stale: list[_Registration] = []
+        self._duplicates: list[int] = []
+        self._catches = False
+        self._finished = False
+        self._recorder = tell
+        self._epoll: _Watched | None = None
+        self._thread = threading.get_ident()
         self._loop: Adapter
         self._sharing: Sharing
 
@@ -392,8 +404,13 @@ class Lockstep:
     def _end(self) -> None:
         self._silence()
         try:
-            self._loop.close()
+            if self._finished and any(isinstance(at.act, script.Post) for at in self._scenario.script):
+                self._close_under_posts()
+            else:
+                self._loop.close()
         finally:
+            for duplicate in self._duplicates:
+                os.close(duplicate)
             if self._listener is not None:
                 self._listener.close()
             for stream in self._streams:
@@ -401,6 +418,26 @@ class Lockstep:
                     stream.client.close()
                 if stream.server is not None:
                     stream.server.close()
+
+    def _close_under_posts(self) -> None:
+        """Close the loop while another thread goes on posting: from a callback that the close itself runs, if
+        the loop shows such, and when it is closed."""
+        tell, run = self._recorder, self._post_at_the_end
+        if "Closing" in self._loop.shows:
+            self._loop.call_soon(lambda: self._hand.do(run))
+            tell(trace.Closing(self.turn))
+        self._loop.close()
+        tell(trace.Closed(self.turn))
+        self._hand.do(run)
+
+    def _post_at_the_end(self) -> None:
+        tell, number = self._recorder, self._new_callback()
+        try:
+            self._loop.post(lambda: tell(trace.Run(self.turn, number)))
+        except Exception:
+            tell(trace.RefusePost(self.turn, number, Hand.name))
+        else:
+            tell(trace.Post(self.turn, number, Hand.name))
 
     @contextmanager
     def _alarm(self) -> Iterator[None]:
@@ -463,7 +500,9 @@ class Lockstep:
         self._heard += 1
         self._waiting = True
         self.tell(trace.WaitBegin(self.turn, timeout))
+        self._epoll = epoll
         batch = self._batch(epoll, timeout, maxevents)
+        self._snatch_from(batch)
         self.turn += 1
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
@@ -490,6 +529,10 @@ class Lockstep:
                 if timeout is not None:
                     self._pass(timeout)
                     return []
+            elif isinstance(at.act, script.Interrupt):
+                self.tell(trace.Interrupted(self.turn))
+                self._pass((timeout or 0) // 2)
+                return []
             elif at.asleep:
                 self._hand.do_asleep(lambda act=at.act: self._act(act, asleep=True), epoll.fileno())  # type: ignore[misc]
             else:
@@ -503,10 +546,39 @@ class Lockstep:
         return epoll.ready(maxevents)
 
     def _due(self, at: At) -> bool:
-        if at.asleep or isinstance(at.act, script.Elapse) or self._passed < at.gap:
+        waits = isinstance(at.act, script.Elapse | script.Interrupt | script.Snatch)
+        if at.asleep or waits or self._passed < at.gap:
             return False
         self._passed = 0
         return True
+
+    def _snatch_from(self, batch: list[tuple[int, int]]) -> None:
+        """Let another reader take what the wait has found for one that waits to read, if the script says
+        so."""
+        if not batch or not self._script or self._ended:
+            return
+        at = self._script[0]
+        if not isinstance(at.act, script.Snatch) or self._passed < at.gap:
+            return
+        numbers = {fd for fd, mask in batch if mask & select.EPOLLIN}
+        found = [
+            stream
+            for stream in self._streams
+            if stream.server is not None
+            and stream.server.fileno() in numbers
+            and (self._used[stream.number, "read"] or self._watching(stream, "read"))
+        ]
+        if not found or self._scenario.tcp:
+            return
+        self._script.pop(0)
+        self._passed = 0
+        stream = found[at.act.stream % len(found)]
+        assert stream.server is not None
+        with _gone():
+            data = stream.server.recv(1 << 20)
+            if data:
+                self.tell(trace.Read(self.turn, stream.number, data))
+                self.tell(trace.Snatch(self.turn, stream.number))
 
     def _asleep(self, *, sample: bool) -> None:
         if sample:
@@ -514,7 +586,22 @@ class Lockstep:
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
             self._sharing.rest()
+        for stream in self._streams:
+            if self._has_room(stream):
+                self.tell(trace.Room(self.turn, stream.number))
         self.tell(trace.Suspend("loop"))
+
+    def _has_room(self, stream: _Stream) -> bool:
+        """Whether the loop owes the client something and its socket is writable. Only what a Unix socket is
+        given is with its peer at once, so that what is not is with the loop."""
+        if (
+            stream.server is None
+            or stream.written <= stream.received
+            or self._scenario.tcp
+            or not stream.reads
+        ):
+            return False
+        return bool(select.select([], [stream.server], [], 0)[1])
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
         if timeout is not None and self._live_timers + self._live_tasks:
@@ -526,6 +613,7 @@ class Lockstep:
 
     def _finish(self) -> None:
         self._script.clear()
+        self._finished = True
         self._silence()
         self._loop.stop()
 
@@ -542,8 +630,15 @@ class Lockstep:
                 self._connect()
             case script.Post(count=count, body=body):
                 self._post(count, body, asleep=asleep)
-            case script.Elapse():
+            case script.Elapse() | script.Interrupt() | script.Snatch():
                 pass
+            case script.Signal():
+                self._signal(asleep=asleep)
+            case script.Trespass():
+                self._trespass() if asleep else self._hand.do(self._trespass)
+            case script.Fork():
+                if not asleep:  # a child of the hand would be refused for its thread
+                    self._fork()
             case _:
                 stream = self._client(act.client)
                 if stream is not None and stream.client is not None:
@@ -616,9 +711,58 @@ class Lockstep:
     def _client_reads(self, stream: _Stream, client: socket.socket) -> None:
         with _gone():
             data = client.recv(1 << 20)
+            stream.received += len(data)
             self.tell(trace.Receive(stream.number, data))
             if not data:
                 stream.reads = False
+
+    def _signal(self, *, asleep: bool) -> None:
+        if not self._catches:
+            return
+        self.tell(trace.Signal(self.turn))
+        if asleep:
+            signal.pthread_kill(self._thread, _SIGNAL)
+        else:
+            signal.raise_signal(_SIGNAL)
+
+    def _trespass(self) -> None:
+        def call_later() -> None:
+            self._loop.call_later(AN_HOUR, _nothing).cancel()
+
+        calls: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("call_soon", lambda: self._loop.call_soon(_nothing)),
+            ("call_later", call_later),
+        )
+        for name, call in calls:
+            self.tell(trace.Trespass(self.turn, Hand.name, name, _refused(call)))
+
+    def _fork(self) -> None:
+        with warnings.catch_warnings():
+            # The one other thread is parked, and the child makes no use of it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if not child:
+            answer = _LET_IN | _CHANGED
+            try:
+                answer = self._touched_by_child()
+            finally:
+                os._exit(answer)
+        _, status = os.waitpid(child, 0)
+        answer = os.waitstatus_to_exitcode(status)
+        self.tell(trace.Fork(self.turn, not answer & _LET_IN, not answer & _CHANGED))
+
+    def _touched_by_child(self) -> int:
+        """What came of a child's calls. What it registers is its own, and leaves the interest set with it."""
+        assert self._epoll is not None
+        interests = Path(f"/proc/self/fdinfo/{self._epoll.fileno()}")
+        before = interests.read_text()
+        own, _other = socket.socketpair()
+        calls = (
+            lambda: self._loop.call_soon(_nothing),
+            lambda: self._loop.arm(own, "read", _nothing),
+        )
+        answer = 0 if sum(map(_refused, calls)) == len(calls) else _LET_IN
+        return answer if interests.read_text() == before else answer | _CHANGED
 
     def _post(self, count: int, body: Program, *, asleep: bool) -> None:
         """Post from the hand; its suspensions are told unless the loop, woken, wants the interpreter too."""
@@ -689,6 +833,15 @@ class Lockstep:
         self.tell(trace.Close(self.turn, stream.fd, stream.number))
         if not stream.torn:
             self.tell(trace.Shut(self.turn, stream.number))
+
+    def _close_behind(self, stream: _Stream) -> None:
+        """Close the server's end as if there were no loop. Who was registered for it is left as it is."""
+        assert stream.server is not None
+        self._registrations = [each for each in self._registrations if each.stream is not stream]
+        self._duplicates.append(os.dup(stream.server.fileno()))
+        stream.server.close()
+        stream.server = None
+        self.tell(trace.Abandon(self.turn, stream.fd, stream.number))
 
     # -- calls and handlers
 
@@ -777,6 +930,16 @@ class Lockstep:
                 closing = self._server_end(index)
                 if closing is not None:
                     self._close_stream(closing)
+            case script.UnwatchAgain(registration=index):
+                if self._stale and "StaleDisarm" in self._loop.shows:
+                    self._disarm_again(self._stale[index % len(self._stale)])
+            case script.CloseBehind(stream=index):
+                closing = self._server_end(index)
+                if closing is not None:
+                    self._close_behind(closing)
+            case script.OnSignal(body=body):
+                if not self._catches and "Signal" in self._loop.shows:
+                    self._catch_signal(body)
             case script.Reopen(stream=index, body=body):
                 closing = self._server_end(index)
                 if closing is not None and not self._scenario.tcp:
@@ -790,6 +953,7 @@ class Lockstep:
                 raise BoomError(f"Boom{self._booms}")
             case script.Work(duration=duration):
                 self._pass(duration * TICK)
+                self.tell(trace.Worked(self.turn, self._now))
             case script.Spawn(body=task_body):
                 self._spawn(task_body)
             case script.CancelTask(task=index):
@@ -885,6 +1049,11 @@ class Lockstep:
         with self._calling("disarm"):
             self._loop.disarm(registration.token)
         self.tell(trace.Disarm(self.turn, registration.number, registration.stream.fd))
+        self._stale.append(registration)
+
+    def _disarm_again(self, registration: _Registration) -> None:
+        refused = _refused(lambda: self._loop.disarm(registration.token))
+        self.tell(trace.StaleDisarm(self.turn, registration.number, registration.stream.fd, refused))
 
     def _reopen(self, stream: _Stream, body: Program) -> None:
         assert stream.server is not None
@@ -912,6 +1081,16 @@ class Lockstep:
                 sent = stream.server.send(data)
             stream.written += sent
             self.tell(trace.Write(self.turn, stream.number, data[:sent]))
+
+    # -- signals
+
+    def _catch_signal(self, body: Program) -> None:
+        def run() -> None:
+            self.tell(trace.Caught(self.turn))
+            self._handle(trace.Run(self.turn, self._new_callback()), body)
+
+        self._catches = True
+        self._loop.on_signal(_SIGNAL, run)
 
     # -- tasks
 
@@ -1131,6 +1310,18 @@ class Lockstep:
         else:
             self._soon((), then=make_ready)
         await self._operate(task, name, "event", key, operation.call)
+
+
+def _nothing() -> None:
+    """A callback that nobody waits for."""
+
+
+def _refused(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except Exception:
+        return True
+    return False
 
 
 def _granted(seconds: float | None) -> int | None:

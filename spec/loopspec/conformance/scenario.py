@@ -87,6 +87,27 @@ class Unwatch:
 
 
 @dataclass(frozen=True, slots=True)
+class UnwatchAgain:
+    """End a registration that has ended already."""
+
+    registration: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseBehind:
+    """Close the server's end of a stream without telling the loop; a duplicate of the descriptor lives on."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnSignal:
+    """Set a handler for the signal."""
+
+    body: Program
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the server's end of a stream."""
 
@@ -263,6 +284,9 @@ Do: TypeAlias = (
     | Watch
     | WatchFile
     | Unwatch
+    | UnwatchAgain
+    | CloseBehind
+    | OnSignal
     | Close
     | Reopen
     | Take
@@ -344,7 +368,49 @@ class Elapse:
     """Nobody acts until the loop's wait times out."""
 
 
-Act: TypeAlias = Connect | Send | StopReading | HalfClose | Finish | Leave | Reset | Post | Elapse
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """The loop's wait is interrupted half-way, and has nothing to report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snatch:
+    """Another reader takes what the wait has found on a stream, before the loop can."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """The process gets a signal, if a handler for it is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trespass:
+    """Another thread calls what only the loop's thread may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A forked child calls the inherited loop."""
+
+
+Act: TypeAlias = (
+    Connect
+    | Send
+    | StopReading
+    | HalfClose
+    | Finish
+    | Leave
+    | Reset
+    | Post
+    | Elapse
+    | Interrupt
+    | Snatch
+    | Signal
+    | Trespass
+    | Fork
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +442,7 @@ _NODES: Mapping[str, type] = {
         *(Soon, Later, CancelTimer, Hoard, Watch, WatchFile, Unwatch, Close, Reopen, Take, Give, Fail, Work),
         *(Spawn, CancelTask, SetEvent, Checkpoint, Sleep, Receive, SendAll, WaitEvent, Join, Operate),
         *(CancelScope, Hold, WaitNotified, Notify, Put, Get, Within),
+        *(UnwatchAgain, CloseBehind, OnSignal, Interrupt, Snatch, Signal, Trespass, Fork),
         *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Elapse, At, Scenario),
     )
 }

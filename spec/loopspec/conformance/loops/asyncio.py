@@ -159,7 +159,9 @@ class AsyncioLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING
+    # A handler is taken off by its descriptor, so that there is no registration to name twice; and a close
+    # drops what is queued, so that nothing runs in it that could post.
+    shows: ClassVar[frozenset[str]] = EVERYTHING - {"StaleDisarm", "Closing"}
 
     def __init__(self, world: World) -> None:
         self._loop = _EventLoop(world)
@@ -168,6 +170,7 @@ class AsyncioLoop:
         self.stop = self._loop.stop
         self.call_soon = self._loop.call_soon
         self.post = self._loop.call_soon_threadsafe
+        self.on_signal = self._loop.add_signal_handler
 
     def run(self, main: Callable[[], None]) -> None:
         self._loop.call_soon(main)
