@@ -298,7 +298,8 @@ class Reactor:
             self._refuse()
         self._turning = True
         try:
-            batch = self._poll(self._timeout(), self.maxevents)
+            timeout = self._timeout()
+            batch = self._poll(timeout, self.maxevents)
             self.turns += 1
             self._dispatch(batch)
             self._fire_due()
