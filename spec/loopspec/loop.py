@@ -44,6 +44,8 @@ from loopspec.trace import (
     Reset,
     Run,
     ScopeCancel,
+    ScopeEnter,
+    ScopeExit,
     Send,
     Shut,
     Signal,
@@ -1036,12 +1038,6 @@ _ROUNDING = 2 * POLLER_UNIT
 unit twice, once by itself and once in the call."""
 
 
-def _next_instant(agenda: Agenda, sleepers: Map[int, int]) -> int | None:
-    first = agenda.first
-    instants = [*sleepers.values(), *(() if first is None else (first.deadline,))]
-    return min(instants) if instants else None
-
-
 @clause(
     "LOOP.WAIT.TIMEOUT",
     Level.MUST,
@@ -1059,6 +1055,9 @@ def _next_instant(agenda: Agenda, sleepers: Map[int, int]) -> int | None:
         Step: None,
         Spawn: None,
         CancelRequest: None,
+        ScopeEnter: None,
+        ScopeCancel: None,
+        ScopeExit: None,
         Connect: None,
         Signal: None,
     },
@@ -1071,10 +1070,12 @@ class WaitTimeout:
     # What is ready: queued callbacks, tasks at a checkpoint or unstarted, timers that are due. A loop may
     # have steps of its own queued, of which a trace does not tell; it then polls with timeout 0, as
     # LOOP.IDLE.MEANS_IDLE allows it, and no more often than that. An echo server may have timers of its own.
-    # A task whose cancellation has been asked for waits for no instant any more.
+    # A task whose cancellation has been asked for waits for no instant any more, and what becomes of
+    # the timer of a scope between its cancellation and its end is the loop's business.
 
     agenda: Agenda = Agenda()
     sleepers: Map[int, int] = Map()
+    scopes: Map[int, int | None] = Map()  # by scope: its deadline, None once it is cancelled
     queued: Map[int, None] = Map()
     tasks: Map[int, None] = Map()  # those that wait for their turn alone
     told_late: tuple[int, ...] = ()
@@ -1110,6 +1111,12 @@ class WaitTimeout:
                 return replace(self, agenda=self.agenda.drop(timer), polls=0)
             case Worked(at=at):
                 return replace(self, now=at)
+            case ScopeEnter(scope=scope, deadline=int(deadline)):
+                return replace(self, scopes=self.scopes.put(scope, deadline))
+            case ScopeCancel(scope=scope) if scope in self.scopes:
+                return replace(self, scopes=self.scopes.put(scope, None))
+            case ScopeExit(scope=scope):
+                return replace(self, scopes=self.scopes.drop(scope))
             case WaitReturn(at=at, batch=batch):
                 return replace(self, now=at, polls=0 if batch else self.polls)
             case WaitBegin(timeout=timeout) if self.known:
@@ -1121,8 +1128,14 @@ class WaitTimeout:
             case _:
                 return self
 
+    def _next(self) -> int | None:
+        first = self.agenda.first
+        deadlines = [deadline for deadline in self.scopes.values() if deadline is not None]
+        instants = [*self.sleepers.values(), *deadlines, *(() if first is None else (first.deadline,))]
+        return min(instants) if instants else None
+
     def _waits(self, timeout: int | None) -> Progress:
-        instant = _next_instant(self.agenda, self.sleepers)
+        instant = self._next()
         ready = bool(self.queued or self.tasks) or (instant is not None and instant <= self.now)
         if timeout == 0:
             if ready:
@@ -1137,6 +1150,8 @@ class WaitTimeout:
         after = replace(self, polls=0)
         if ready:
             return Broken("a wait with timeout 0: something is ready to run", _for(timeout), after)
+        if None in self.scopes.values():
+            return after
         if instant is None:
             if timeout is None:
                 return Kept(after)

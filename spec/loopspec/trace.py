@@ -519,11 +519,12 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class ScopeEnter:
-    """``task`` enters cancel scope ``scope``, inside those it is in."""
+    """``task`` enters cancel scope ``scope``, inside those it is in; ``deadline`` None is without one."""
 
     turn: int
     task: int
     scope: int
+    deadline: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

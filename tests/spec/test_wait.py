@@ -23,6 +23,9 @@ from loopspec.trace import (
     Read,
     Refuse,
     Run,
+    ScopeCancel,
+    ScopeEnter,
+    ScopeExit,
     Send,
     Snatch,
     Spawn,
@@ -79,6 +82,9 @@ def returned(turn: int, at: int = 0, *batch: tuple[int, int]) -> WaitReturn:
         (timer(0, 3 * MS), Worked(1, MS), WaitBegin(1, 2 * MS)),
         (timer(0, 3 * MS), Worked(1, 4 * MS), WaitBegin(1, 0)),
         (timer(0, MS), TimerCancel(1, 0, False), WaitBegin(1, None)),
+        (ScopeEnter(1, 0, 0, 3 * MS), WaitBegin(1, 3 * MS)),
+        (ScopeEnter(1, 0, 0, MS), ScopeExit(1, 0, 0, False, False), WaitBegin(1, None)),
+        (ScopeEnter(1, 0, 0), WaitBegin(1, None)),
         (timer(0, 2**52), WaitBegin(1, (2**31 - 1) * MS)),
     ],
     ids=[
@@ -93,6 +99,9 @@ def returned(turn: int, at: int = 0, *batch: tuple[int, int]) -> WaitReturn:
         "time has passed",
         "overdue",
         "cancelled",
+        "a scope's deadline",
+        "a scope that has ended",
+        "a scope without a deadline",
         "the poller's maximum",
     ],
 )
@@ -159,6 +168,8 @@ def test_what_has_run_or_is_cancelled_is_waited_for_no_more() -> None:
     assert exercised(TIMEOUT, *ran) == 2
     asked = Await(1, 0, "sleep", MS), CancelRequest(1, 0), WaitBegin(1, 0)
     assert exercised(TIMEOUT, *asked) == 0
+    scope = ScopeEnter(1, 0, 0, MS), ScopeCancel(1, 0, 0, due=False)
+    assert exercised(TIMEOUT, *scope, WaitBegin(1, None), returned(2), WaitBegin(2, MS)) == 0
 
 
 @pytest.mark.clause(TIMEOUT, "ab1a5da0")

@@ -154,10 +154,21 @@ _rivals = _scenario(
 _unwatch_again = st.builds(s.UnwatchAgain, _index)
 _close_behind = st.builds(s.CloseBehind, _index)
 _patient = st.builds(s.Watch, _index, st.just("read"), st.integers(2, 4), _body(_take, _unwatch, most=2))
+
+
+def _watch_of(stream: int, times: int) -> s.Watch:
+    return s.Watch(stream, "read", times, (s.Take(0, 64),))
+
+
 _later_change = st.builds(s.Later, _delay, _body(_unwatch, _unwatch_again, _patient, _close, least=1, most=3))
 
 _latecomers = _scenario(
-    _body(_patient, _patient, _unwatch, _unwatch_again, _reopen, _later_change, least=3, most=7),
+    st.builds(
+        lambda stream, times, rest: (_watch_of(stream, times), s.Unwatch(0), _watch_of(stream, times), *rest),
+        _index,
+        st.integers(2, 4),
+        _body(_unwatch_again, _unwatch_again, _patient, _unwatch, _reopen, _later_change, least=1, most=4),
+    ),
     _script(_send, _send, _send, _elapse, _leave, least=1, most=6),
     streams=st.integers(1, 2),
 )
@@ -371,8 +382,8 @@ FAMILIES: Mapping[str, Family] = {
     "waits": Family(_waits, ("LOOP", "TIMER"), weight=2),
     "signals": Family(_signals, ("WAKE",), weight=1),
     "strangers": Family(_strangers, ("LOOP",), weight=1),
-    "latecomers": Family(_latecomers, ("LOOP",), weight=2),
-    "snatched": Family(_snatched, ("LOOP", "FAIR"), weight=2),
+    "latecomers": Family(_latecomers, ("LOOP",), weight=3),
+    "snatched": Family(_snatched, ("LOOP", "FAIR"), weight=3),
     "abandoned": Family(_abandoned, ("LOOP", "FLOW"), weight=2),
     "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL")),
     "rivals": Family(_rivals, ("LOOP", "FAIR"), weight=2),

@@ -1198,7 +1198,7 @@ class Lockstep:
         cut = False
         try:
             async with handle:
-                self.tell(trace.ScopeEnter(self.turn, task.number, scope.number))
+                self.tell(trace.ScopeEnter(self.turn, task.number, scope.number, scope.deadline))
                 self._scopes.append(scope)
                 self._look_at_deadline(scope)
                 try:
