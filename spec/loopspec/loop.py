@@ -1086,6 +1086,8 @@ class WaitTimeout:
     def after(self, event: Event) -> Progress:
         match event:
             case Step(task=task, at=at):
+                if at == self.now and task not in self.tasks and task not in self.sleepers:
+                    return self
                 sleepers, tasks = self.sleepers.drop(task), self.tasks.drop(task)
                 return replace(self, sleepers=sleepers, tasks=tasks, now=at)
             case Await(reason="checkpoint", task=task):
@@ -1099,12 +1101,11 @@ class WaitTimeout:
             case Enqueue(callback=callback) | Post(callback=callback):
                 if callback in self.told_late:
                     return self
-                return replace(self, queued=self.queued.put(callback, None))
+                return self._queueing(self.queued.put(callback, None), self.told_late)
             case Run(callback=callback):
                 if callback in self.queued:
-                    return replace(self, queued=self.queued.drop(callback), polls=0)
-                late = (*self.told_late[1 - _REMEMBERED :], callback)
-                return replace(self, told_late=late, polls=0)
+                    return self._queueing(self.queued.drop(callback), self.told_late)
+                return self._queueing(self.queued, (*self.told_late[1 - _REMEMBERED :], callback))
             case TimerArm(turn=turn, timer=timer, deadline=deadline):
                 return replace(self, agenda=self.agenda.put(Due(deadline, timer, turn)))
             case TimerCancel(timer=timer) | TimerFire(timer=timer):
@@ -1127,6 +1128,11 @@ class WaitTimeout:
                 return replace(self, polls=0)
             case _:
                 return self
+
+    def _queueing(self, queued: Map[int, None], told_late: tuple[int, ...]) -> WaitTimeout:
+        return WaitTimeout(
+            self.agenda, self.sleepers, self.scopes, queued, self.tasks, told_late, self.now, 0, self.known
+        )
 
     def _next(self) -> int | None:
         first = self.agenda.first

@@ -25,7 +25,8 @@ SEED = 1
 
 #: A notification is lost with the task that it woke up to 3.12.1, https://github.com/python/cpython/issues/112202;
 #: asyncio.timeout takes a request that was made before it for its own, https://github.com/python/cpython/issues/134471.
-FAILED_BY_ASYNCIO = ("CANCEL.REQUEST.NEVER_LOST",) + (
+#: A signal is lost if its number does not fit into the pipe that posts have filled.
+FAILED_BY_ASYNCIO = ("CANCEL.REQUEST.NEVER_LOST", "WAKE.SIGNAL.NOT_LOST") + (
     ("PRIM.HANDOFF.PASSES_ON",) if sys.version_info < (3, 12, 2) else ()
 )
 
@@ -77,7 +78,8 @@ def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: Make
     if make is AsyncioLoop:
         # Whether so few scenarios come upon what it breaks is the seed's affair; the hunts above do.
         found = {id: verdict for id, verdict in found.items() if id not in FAILED_BY_ASYNCIO}
-        expected = {entry.id: Verdict.NOT_OBSERVED for entry in select(["SERVER", "FAIR.SLOW_READER"])}
+        unseen = select(["SERVER", "FAIR.SLOW_READER", "LOOP.DISARM"])
+        expected = {entry.id: Verdict.NOT_OBSERVED for entry in unseen}
     assert found == expected
     assert result.scenarios >= 1100
 

@@ -190,7 +190,7 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
                 for timer in self.timers.due(deadline):
                     self.call_soon(timer.fire)
 """,
-        story="A wait that returns with nothing is taken to have lasted, and the timer fires that it was for.",
+        story="A wait that returns with nothing is taken to have lasted, and its timer fires.",
     ),
     Mutant(
         name="loop-disarms-by-number",
@@ -212,7 +212,9 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         name="loop-asks-for-nothing-and-hears-of-it",
         clause="LOOP.HUP.HAS_A_CONSUMER",
         path=REACTOR,
-        old="            if wanted != slot.mask and not slot.closed:\n                self.tell(slot, wanted)\n",
+        old="""            if wanted != slot.mask and not slot.closed:
+                self.tell(slot, wanted)
+""",
         new="""            if wanted != slot.mask and not slot.closed:
                 try:
                     self._poller.modify(slot.fd, wanted)
@@ -220,7 +222,7 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
                     slot.mask = 0
                 slot.told = 0
 """,
-        story="What nobody waits for is asked for with mask 0, and a hang-up is reported all the same, for ever.",
+        story="Interest that nobody has is set to mask 0, and a hang-up is reported all the same, for ever.",
         report="https://github.com/libuv/libuv/issues/1148",
     ),
     Mutant(

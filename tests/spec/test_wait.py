@@ -1,4 +1,4 @@
-"""LOOP: the wait, what is armed and closed late, and whose the loop is: what keeps each clause and breaks it."""
+"""LOOP: the wait, clean-up and readers that come late, ghosts, and whose the loop is."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FORK = "LOOP.FORK.REFUSED"
 OWNED = "LOOP.THREAD.OWNED"
 
 MS = 1_000_000
-HUP = 16
+IN, HUP = 1, 16
 ASLEEP = Suspend("loop")
 
 
@@ -300,14 +300,14 @@ GHOST = Abandon(1, 0, 0)
 
 @pytest.mark.clause(BEHIND, "972640fd")
 def test_a_descriptor_that_haunts_the_loop_twice_is_kept() -> None:
-    report = returned(2, 0, (0, IN := 1)), returned(3, 0, (0, IN))
+    report = returned(2, 0, (0, IN)), returned(3, 0, (0, IN))
     assert exercised(BEHIND, GHOST, *report, Quiescent(4)) == 1
     assert exercised(BEHIND, GHOST, Quiescent(4)) == 0
 
 
 @pytest.mark.clause(BEHIND, "972640fd")
 def test_a_descriptor_that_haunts_the_loop_on_and_on_is_refused_once() -> None:
-    trace = (GHOST, *(returned(turn, 0, (0, 1)) for turn in range(2, 7)))
+    trace: list[Event] = [GHOST, *(returned(turn, 0, (0, 1)) for turn in range(2, 7))]
     assert refused(BEHIND, *trace) == refusal(
         BEHIND,
         trace,

@@ -121,7 +121,7 @@ _signals = _scenario(
 
 _strangers = _scenario(
     _body(_small_timer, _small_soon, most=2),
-    _script(st.just(s.Trespass()), st.just(s.Trespass()), st.just(s.Fork()), _post, _elapse, least=1, most=4),
+    _script(st.just(s.Trespass()), st.just(s.Fork()), st.just(s.Fork()), _post, _elapse, least=1, most=4),
 )
 
 _handler = _body(_take, _take, _give, _unwatch, _close, _fail, _small_soon, most=3)

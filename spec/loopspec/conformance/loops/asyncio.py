@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import selectors
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -170,7 +171,6 @@ class AsyncioLoop:
         self.stop = self._loop.stop
         self.call_soon = self._loop.call_soon
         self.post = self._loop.call_soon_threadsafe
-        self.on_signal = self._loop.add_signal_handler
 
     def run(self, main: Callable[[], None]) -> None:
         self._loop.call_soon(main)
@@ -210,6 +210,11 @@ class AsyncioLoop:
 
     def close_socket(self, sock: socket.socket) -> None:
         sock.close()
+
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
+        self._loop.add_signal_handler(number, callback)
+        # A byte that does not fit is the loop's to look after; the interpreter need not print of it.
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
 
     # -- coroutines
 
