@@ -26,10 +26,11 @@ names one confirms its interest with the kernel each time. :meth:`Reactor.notify
 
 **Ghosts.** A closed number of which a duplicate lives on in the process or in a child goes on being
 reported, and cannot be removed by that number (epoll(7), Q6). When an event comes that the table cannot
-explain, the interest set is built anew; nothing else helps.
+explain, the interest set is built anew; nothing else helps. The same is done without waiting for a second
+event if the handler of the first has found its descriptor closed, or if an entry that was just reported, and
+that nobody holds, cannot be removed: so a ghost costs one wake-up and never a spin.
 
-When a registration's handler returns and its descriptor is found closed, nothing
-can say better that the number was given back behind the reactor's back.
+**Signals** are posts, and are explained in :mod:`refloop.signals`.
 
 **Threads.** All belongs to the thread that made the reactor, and every call from another thread, from a
 forked child or after :meth:`Reactor.close` is refused by one comparison: the owner's identity, zeroed when it

@@ -756,13 +756,14 @@ class Lockstep:
         assert self._epoll is not None
         interests = Path(f"/proc/self/fdinfo/{self._epoll.fileno()}")
         before = interests.read_text()
-        own, _other = socket.socketpair()
+        own, other = socket.socketpair()
         calls = (
             lambda: self._loop.call_soon(_nothing),
             lambda: self._loop.arm(own, "read", _nothing),
         )
-        answer = 0 if sum(map(_refused, calls)) == len(calls) else _LET_IN
-        return answer if interests.read_text() == before else answer | _CHANGED
+        with own, other:
+            answer = 0 if sum(map(_refused, calls)) == len(calls) else _LET_IN
+            return answer if interests.read_text() == before else answer | _CHANGED
 
     def _post(self, count: int, body: Program, *, asleep: bool) -> None:
         """Post from the hand; its suspensions are told unless the loop, woken, wants the interpreter too."""
