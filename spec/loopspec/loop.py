@@ -31,6 +31,9 @@ from loopspec.trace import (
     Event,
     HalfClose,
     HandlerEnd,
+    JobAsk,
+    JobEnd,
+    JobStart,
     Leave,
     Post,
     Quiescent,
@@ -150,6 +153,9 @@ class TurnSnapshot:
         HalfClose: None,
         Leave: None,
         Reset: None,
+        JobStart: None,
+        JobAsk: None,
+        JobEnd: None,
     },
 )
 @value
