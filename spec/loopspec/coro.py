@@ -328,7 +328,7 @@ class OncePerWake:
     # for a read, anything the client did on the stream since, or bytes that lie there; for all, a request to
     # cancel, which stands until the task has ended. What makes a buffer writable is not all told, so a
     # write has always a cause, and so has a read of a stream of which nothing is told, a listener. What a
-    # primitive passes from task to task is PRIM's.
+    # primitive passes from task to task is PRIM's, and what settles a remote call RPC's.
     #
     # An operation may begin with a checkpoint, which from outside looks like the wait itself. So the first
     # suspension of an operation may end without a cause, but then the operation does not return a value
@@ -464,7 +464,7 @@ class OncePerWake:
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint" | "primitive":
+            case "read" | "write" | "checkpoint" | "primitive" | "rpc":
                 return True
 
     def _ends(self) -> Progress:
@@ -496,6 +496,7 @@ _CAUSE: dict[Reason, str] = {
     "event": "event {key} is set",
     "join": "task {key} has ended",
     "primitive": "primitive {key} has what it waits for",
+    "rpc": "call {key} is settled",
 }
 
 

@@ -39,6 +39,10 @@ from loopspec.trace import (
     Refuse,
     Report,
     Reset,
+    RpcBreak,
+    RpcPart,
+    RpcReply,
+    RpcSettle,
     Run,
     ScopeCancel,
     Send,
@@ -150,6 +154,10 @@ class TurnSnapshot:
         HalfClose: None,
         Leave: None,
         Reset: None,
+        RpcPart: None,
+        RpcReply: None,
+        RpcBreak: None,
+        RpcSettle: None,
     },
 )
 @value
@@ -177,7 +185,7 @@ class IdleMeansIdle:
         match event:
             case Send() | Receive():
                 return self._caused()
-            case Step() | Dispatch() | Run() | TimerFire():
+            case Step() | Dispatch() | Run() | TimerFire() | RpcSettle():
                 if self.busy:
                     return self
                 return IdleMeansIdle(self.causes, self.recent, self.sleeps, self.polls, self.poll, True)

@@ -30,8 +30,9 @@ Direction: TypeAlias = Literal["read", "write"]
 
 #: Why a task is suspended, and so what may resume it: ``checkpoint`` nothing but its turn, ``sleep`` the
 #: instant ``key``, ``read`` and ``write`` readiness of stream ``key``, ``event`` event ``key`` being set,
-#: ``join`` the end of task ``key``, ``primitive`` what primitive ``key`` gives.
-Reason: TypeAlias = Literal["checkpoint", "sleep", "read", "write", "event", "join", "primitive"]
+#: ``join`` the end of task ``key``, ``primitive`` what primitive ``key`` gives, ``rpc`` the settlement of
+#: remote call ``key``.
+Reason: TypeAlias = Literal["checkpoint", "sleep", "read", "write", "event", "join", "primitive", "rpc"]
 
 #: What tasks share and wait for. A condition has a lock, which counts as the same primitive.
 Primitive: TypeAlias = Literal["lock", "semaphore", "condition", "queue"]
@@ -41,6 +42,17 @@ Verb: TypeAlias = Literal["acquire", "wait", "put", "get"]
 
 #: How an operation or a task ended.
 Outcome: TypeAlias = Literal["value", "error", "cancelled"]
+
+#: How a remote call is made: its thread waits, a callback is passed along, or its task waits.
+RpcForm: TypeAlias = Literal["blocking", "callback", "coroutine"]
+
+#: What a remote call was settled by: its reply, an error from the other side, its time-out, the end of the
+#: transport, or its caller, who has cancelled it.
+RpcOutcome: TypeAlias = Literal["reply", "error", "timeout", "end", "cancelled"]
+
+#: What the peer of a transport did to it: closed its socket, shut down its sending, or its receiving
+#: (``deaf``), or sent what is no frame.
+RpcHow: TypeAlias = Literal["close", "half-close", "deaf", "garbage"]
 
 FORMAT = 1
 """The version of the file format. It grows when a reader of the old one would misread the new."""
@@ -446,6 +458,109 @@ class ScopeExit:
     caught: bool
 
 
+# --- remote calls ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RpcCall:
+    """``thread`` makes remote call ``call`` over ``transport``, at instant ``at``; ``timeout`` is how long it
+    gives the reply, None is without end."""
+
+    turn: int
+    transport: int
+    call: int
+    form: RpcForm
+    thread: str
+    at: int
+    timeout: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RpcReturn:
+    """Remote call ``call``, which is not blocking, has given its thread back: it has returned, or the task is
+    suspended."""
+
+    turn: int
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class RpcRequest:
+    """The peer of ``transport`` has received the request of ``call``, under ``id``."""
+
+    transport: int
+    call: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RpcPart:
+    """The peer has sent a part of a reply, and stopped in the midst of it."""
+
+    transport: int
+
+
+@dataclass(frozen=True, slots=True)
+class RpcReply:
+    """The peer has sent a whole reply that bears ``id``: the one to ``call``, None if nobody asked for it.
+    ``value`` tells replies apart."""
+
+    transport: int
+    call: int | None
+    id: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RpcBreak:
+    """The peer has broken ``transport``."""
+
+    transport: int
+    how: RpcHow
+
+
+@dataclass(frozen=True, slots=True)
+class RpcClose:
+    """The client's end of ``transport`` is closed: the call that does it begins."""
+
+    turn: int
+    transport: int
+
+
+@dataclass(frozen=True, slots=True)
+class RpcSettle:
+    """Remote call ``call`` has its outcome: its callback starts, its task goes on, it returns, or the call
+    that cancels it has returned."""
+
+    turn: int
+    transport: int
+    call: int
+    at: int
+    outcome: RpcOutcome
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RpcDropped:
+    """By its own count the client of ``transport`` has dropped ``dropped`` replies, and has read what
+    came."""
+
+    turn: int
+    transport: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class RpcResult:
+    """``form`` of ``program`` has ended: the calls that it made, in order, and what it computed."""
+
+    turn: int
+    program: int
+    form: RpcForm
+    calls: tuple[str, ...]
+    result: str
+
+
 # --- the clients, and the server's end of their streams ---------------------------------------------
 
 
@@ -625,6 +740,16 @@ Event: TypeAlias = (
     | ScopeEnter
     | ScopeCancel
     | ScopeExit
+    | RpcCall
+    | RpcReturn
+    | RpcRequest
+    | RpcPart
+    | RpcReply
+    | RpcBreak
+    | RpcClose
+    | RpcSettle
+    | RpcDropped
+    | RpcResult
     | Connect
     | Send
     | Receive

@@ -15,6 +15,7 @@ from tests.mutants.fair import FAIR_MUTANTS
 from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.prim import PRIM_MUTANTS
+from tests.mutants.rpc import RPC_MUTANTS
 from tests.mutants.server import SERVER_MUTANTS
 from tests.mutants.stream import STREAM_MUTANTS
 from tests.mutants.timer import TIMER_MUTANTS
@@ -30,6 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *LOOP_MUTANTS,
     *TIMER_MUTANTS,
     *WAKE_MUTANTS,
+    *RPC_MUTANTS,
     *CORO_MUTANTS,
     *CANCEL_MUTANTS,
     *PRIM_MUTANTS,

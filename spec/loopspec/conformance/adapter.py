@@ -25,14 +25,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
-from loopspec.trace import EVENTS, Direction, Outcome
+from loopspec.trace import EVENTS, Direction, Outcome, RpcOutcome
 
 Job = Callable[[], Coroutine[object, object, str]]
 """A coroutine function without arguments: what a task is made of."""
 
-EVERYTHING = frozenset(EVENTS) - {"Serves", "Hold", "Free", "Crash", "AtRest"}
+RPC = frozenset(name for name in EVENTS if name.startswith("Rpc"))
+"""What a loop can show besides whose adapter is :class:`OffersRpc`, too."""
+
+EVERYTHING = frozenset(EVENTS) - RPC - {"Serves", "Hold", "Free", "Crash", "AtRest"}
 """For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
 adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
 (:mod:`loopspec.conformance.servers`)."""
@@ -280,3 +283,66 @@ class Adapter(Protocol):
     def serve_echo(self, listener: socket.socket) -> None:
         """Serve, with the loop's own streams: send every byte of every client back to it."""
         ...
+
+
+# --- remote calls -------------------------------------------------------------------------------------------
+#
+# A loop that has them offers them in three forms, over a connected socket whose other end is the harness's.
+# What goes over it are frames: four bytes, the length in network order, and so many bytes of JSON. A
+# request is {"id": ..., "method": "ask", "params": [...]}, a reply {"id": ..., "result": ...} or {"id":
+# ..., "error": "..."}.
+
+RpcEnding: TypeAlias = tuple[RpcOutcome, str]
+"""How a call ended, and the text that was replied."""
+
+
+class BlockingSocket(Protocol):
+    """The part of a connected, blocking :class:`socket.socket` that a blocking client uses."""
+
+    def settimeout(self, value: float | None, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def sendall(self, data: bytes, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class RpcClient(Protocol):
+    """One end of one transport, in whichever form."""
+
+    def dropped(self) -> int:
+        """How many replies it has dropped, by its own count."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class BlockingRpc(RpcClient, Protocol):
+    """Calls that suspend their thread."""
+
+    def ask(self, params: tuple[int, str], timeout: int | None) -> RpcEnding: ...
+
+
+class CallbackRpc(RpcClient, Protocol):
+    """Calls that return at once; what they return cancels them."""
+
+    def ask(
+        self, params: tuple[int, str], timeout: int | None, settled: Callable[[RpcOutcome, str], None]
+    ) -> Callable[[], object]: ...
+
+
+class CoroutineRpc(RpcClient, Protocol):
+    """Calls that suspend their task."""
+
+    def ask(self, params: tuple[int, str], timeout: int | None) -> Awaitable[RpcEnding]: ...
+
+
+@runtime_checkable
+class OffersRpc(Protocol):
+    """What the adapter of a loop with remote calls has besides; time-outs are in nanoseconds."""
+
+    def rpc_blocking(self, sock: BlockingSocket, now: Callable[[], int]) -> BlockingRpc:
+        """A client for a thread without a loop, which reads the time from ``now`` only."""
+        ...
+
+    def rpc_callback(self, sock: socket.socket) -> CallbackRpc: ...
+
+    def rpc_coroutine(self, sock: socket.socket) -> CoroutineRpc: ...

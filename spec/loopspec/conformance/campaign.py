@@ -152,8 +152,10 @@ class Campaign:
         self._broken[id] += 1
 
     def look(self, examples: int, seed: int, on_progress: Callable[[int], None]) -> None:
-        """The first pass: ``examples`` scenarios, shared out to the families that the clauses need."""
-        families = _families(self._clauses)
+        """The first pass: ``examples`` scenarios, shared out to the families for those of the clauses that
+        this loop can show."""
+        findings = self._judge.findings.values()
+        families = _families([finding.clause.id for finding in findings if finding.observable])
         weights = sum(member.weight for member in families.values())
         for family, member in families.items():
             share = max(1, examples * member.weight // weights)

@@ -18,6 +18,7 @@ from hypothesis.strategies import SearchStrategy
 
 from loopspec.conformance import scenario as s
 from loopspec.conformance.scenario import At, Program, Scenario
+from loopspec.trace import RpcForm
 
 T = TypeVar("T")
 
@@ -304,6 +305,45 @@ _echo = _scenario(
     echo=True,
 )
 
+_service = st.integers(0, 1)
+_patience = st.sampled_from((None, None, 0, 1, 2, 3))
+_loop_form: SearchStrategy[RpcForm] = st.sampled_from(("callback", "coroutine"))
+_small_ask = st.builds(s.Ask, _service, _patience, st.just(()))
+_cancel_ask = st.builds(s.CancelAsk, _index)
+_hang_up = st.builds(s.HangUp, _service, _loop_form)
+_ask = st.builds(s.Ask, _service, _patience, _body(_small_ask, _small_ask, _cancel_ask, _hang_up, most=2))
+_await_reply = st.builds(s.AwaitReply, _service, _patience)
+_asker = st.builds(s.Spawn, _task_body(_await_reply, _await_reply, _checkpoint, _hang_up, least=1, most=3))
+_late_ask = st.builds(
+    s.Later, _delay, _body(_small_ask, _small_ask, _cancel_ask, _cancel_task, _hang_up, most=3)
+)
+_answering = st.sampled_from(("value", "value", "value", "error", "twice", "unknown", "half", "garbage"))
+_answer = st.builds(s.Answer, _index, _index, _answering)
+_break_off = st.builds(s.BreakOff, _index, st.sampled_from(("close", "half-close", "deaf", "garbage")))
+
+_remote_calls = _scenario(
+    _body(_ask, _ask, _asker, _late_ask, _cancel_task, least=1, most=6),
+    _script(_answer, _answer, _answer, _answer, _break_off, _elapse, most=8),
+)
+
+_question = st.builds(s.Question, _service, st.integers(1, 3), st.booleans())
+_planned = st.sampled_from(
+    ("value", "value", "value", "error", "twice", "unknown", "half", "never", "break", "garbage")
+)
+_dialogue = st.builds(
+    s.Dialogue,
+    st.lists(_question, min_size=1, max_size=4).map(tuple),
+    st.lists(st.builds(s.Plan, st.integers(0, 4), _planned), min_size=1, max_size=4).map(tuple),
+)
+
+
+def _in_three_forms(dialogue: s.Dialogue) -> Scenario:
+    program = (s.ConverseByCallbacks(dialogue), s.Spawn((s.ConverseByCoroutine(dialogue),)))
+    return Scenario(0, False, False, program, (At(0, False, s.ConverseBlocking(dialogue)),))
+
+
+_dialogues = _dialogue.map(_in_three_forms)
+
 
 @dataclass(frozen=True)
 class Family:
@@ -329,4 +369,6 @@ FAMILIES: Mapping[str, Family] = {
     "queues": Family(_queues, ("PRIM", "CANCEL")),
     "scopes": Family(_scopes, ("CANCEL", "CORO")),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
+    "remote calls": Family(_remote_calls, ("RPC", "CORO", "LOOP"), weight=2),
+    "dialogues": Family(_dialogues, ("RPC",), weight=1),
 }

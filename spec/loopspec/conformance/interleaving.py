@@ -58,6 +58,16 @@ from loopspec.trace import (
     Rest,
     Resume,
     Return,
+    RpcBreak,
+    RpcCall,
+    RpcClose,
+    RpcDropped,
+    RpcPart,
+    RpcReply,
+    RpcRequest,
+    RpcResult,
+    RpcReturn,
+    RpcSettle,
     Run,
     ScopeCancel,
     ScopeEnter,
@@ -95,7 +105,7 @@ BYTES_SHOWN = 12
 
 
 class Lane(NamedTuple):
-    """A column: clients first, by stream; then the loop; then other threads, by name."""
+    """A column: clients first, by stream; then the loop; other threads, by name; services, by transport."""
 
     rank: int
     number: int
@@ -104,14 +114,21 @@ class Lane(NamedTuple):
     @property
     def label(self) -> str:
         """The heading of the column."""
-        return ("client " + str(self.number), "loop", "thread " + printable(self.thread))[self.rank]
+        names = (
+            f"client {self.number}",
+            "loop",
+            f"thread {printable(self.thread)}",
+            f"service {self.number}",
+        )
+        return names[self.rank]
 
 
 LOOP = Lane(1, 0, "")
 
 
 def lane(event: Event) -> Lane:
-    """The column of whoever acted. All that is neither a client's nor another thread's is the loop's."""
+    """The column of whoever acted. All that is neither a client's, nor a service's, nor another thread's is
+    the loop's."""
     match event:
         case (
             Connect(stream=stream)
@@ -130,8 +147,16 @@ def lane(event: Event) -> Lane:
             | Suspend(thread=thread)
             | Resume(thread=thread)
             | Post(thread=thread)
+            | RpcCall(thread=thread)
         ) if thread != LOOP_THREAD:
             return Lane(2, 0, thread)
+        case (
+            RpcRequest(transport=transport)
+            | RpcPart(transport=transport)
+            | RpcReply(transport=transport)
+            | RpcBreak(transport=transport)
+        ):
+            return Lane(3, transport, "")
         case _:
             return LOOP
 
@@ -182,6 +207,7 @@ _AWAITED: dict[Reason, str] = {
     "event": "event {}",
     "join": "the end of task {}",
     "primitive": "primitive {}",
+    "rpc": "the outcome of remote call {}",
 }
 
 
@@ -284,6 +310,27 @@ def _told(event: Event) -> str:
         case ScopeExit(task=task, scope=scope, cut=cut, caught=caught):
             ways = (" cut short" if cut else "") + (" by itself" if caught else "")
             return f"task {task} leaves scope {scope}{ways}"
+        case RpcCall(transport=transport, call=call, form=form, timeout=timeout):
+            limit = "" if timeout is None else f", timeout {instant(timeout)}"
+            return f"remote call {call}, {form}, over transport {transport}{limit}"
+        case RpcReturn(call=call):
+            return f"remote call {call} has returned"
+        case RpcRequest(call=call, id=id):
+            return f"request of call {call}, id {id}"
+        case RpcPart():
+            return "a part of a reply"
+        case RpcReply(call=call, id=id, value=value):
+            return f"reply to {'nobody' if call is None else f'call {call}'}, id {id}: {value}"
+        case RpcBreak(how=how):
+            return f"breaks its transport: {how}"
+        case RpcClose(transport=transport):
+            return f"close transport {transport}"
+        case RpcSettle(call=call, at=at, outcome=outcome, value=value):
+            return f"remote call {call} is settled at {instant(at)}: {outcome} {value}".rstrip()
+        case RpcDropped(transport=transport, dropped=dropped):
+            return f"replies dropped over transport {transport}: {dropped:,}"
+        case RpcResult(program=program, form=form, calls=calls, result=result):
+            return f"program {program}, {form}: {' '.join(calls)} gives {result}"
         case Connect(echo=echo):
             return "connect to be echoed" if echo else "connect"
         case Send(data=data):

@@ -40,11 +40,21 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import TypeVar
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
-from loopspec.conformance.adapter import Adapter, Operation, Scope, TaskHandle, TimerHandle, World
+from loopspec.conformance.adapter import (
+    Adapter,
+    Operation,
+    RpcEnding,
+    Scope,
+    TaskHandle,
+    TimerHandle,
+    World,
+)
 from loopspec.conformance.scenario import TICK, At, Program, Scenario, TaskProgram
+from loopspec.conformance.services import Awaited, Services
 from loopspec.conformance.sharing import Sharing
 from loopspec.trace import Direction, Event, Outcome, Reason
 
@@ -55,6 +65,7 @@ START = 512 * TICK
 """The instant at which every run begins: one second, since no real clock says nought."""
 
 AN_HOUR = 3_600 * 512 * TICK
+T = TypeVar("T")
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _ALARM = 1.0
 #: Where a thread that sleeps in epoll_wait is, by what the compiler made of the kernel's source.
@@ -137,6 +148,12 @@ class Hand:
     def do(self, job: Callable[[], None]) -> None:
         """Have ``job`` done by the other thread, and wait for it."""
         self._order(job)
+        self._await()
+
+    def do_attended(self, job: Callable[[], None], attend: Callable[[], None]) -> None:
+        """Have ``job`` done by the other thread, do ``attend`` meanwhile, and wait for both."""
+        self._order(job)
+        attend()
         self._await()
 
     def _order(self, job: Callable[[], None]) -> None:
@@ -361,6 +378,7 @@ class Lockstep:
         self._events: dict[int, tuple[int, Operation]] = {}
         self._scopes: list[_Scope] = []
         self._entered = 0
+        self._services = Services(self)
         self._listener: socket.socket | None = None
         self._loop: Adapter
         self._sharing: Sharing
@@ -392,8 +410,12 @@ class Lockstep:
     def _end(self) -> None:
         self._silence()
         try:
-            self._loop.close()
+            try:
+                self._services.hang_up()
+            finally:
+                self._loop.close()
         finally:
+            self._services.close()
             if self._listener is not None:
                 self._listener.close()
             for stream in self._streams:
@@ -436,6 +458,19 @@ class Lockstep:
     def now(self) -> int:
         return self._now
 
+    def pass_to(self, instant: int) -> None:
+        """Let virtual time pass, if ``instant`` is to come."""
+        if instant > self._now:
+            self._pass(instant - self._now)
+
+    def wait_unit(self, seconds: float) -> int:
+        """How long the kernel makes of a wait of so many seconds, in nanoseconds."""
+        return _granted(seconds) or 0
+
+    def switches(self) -> int:
+        """How often the calling thread has been suspended, by the kernel's account."""
+        return _switches()
+
     def poller(self) -> _Watched:
         return _Watched(self._wait)
 
@@ -475,15 +510,21 @@ class Lockstep:
 
     def _batch(self, epoll: _Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
         """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
+        self._services.read()
         while self._script and self._due(self._script[0]):
             self._act(self._script.pop(0).act)
+        self._services.act_by_plan()
         batch = self._ready(epoll, maxevents)
+        until = None if timeout is None else self._now + timeout
         first = True
         while not batch and timeout != 0:
             self._asleep(sample=first)
             first = False
             if not self._script:
-                return self._nobody_acts(timeout)
+                if not self._service_acts(until):
+                    return self._nobody_acts(None if until is None else until - self._now)
+                batch = self._ready(epoll, maxevents)
+                continue
             at = self._script.pop(0)
             self._passed = 0
             if isinstance(at.act, script.Elapse):
@@ -502,6 +543,15 @@ class Lockstep:
         self._clients_read()
         return epoll.ready(maxevents)
 
+    def _service_acts(self, until: int | None) -> bool:
+        """Let time pass to what a service does next by its plan; whether that is in this wait."""
+        instant = self._services.next_instant()
+        if instant is None or (until is not None and instant > until):
+            return False
+        self.pass_to(instant)
+        self._services.act_by_plan()
+        return True
+
     def _due(self, at: At) -> bool:
         if at.asleep or isinstance(at.act, script.Elapse) or self._passed < at.gap:
             return False
@@ -510,6 +560,7 @@ class Lockstep:
 
     def _asleep(self, *, sample: bool) -> None:
         if sample:
+            self._services.tell_dropped()
             threads = sum(1 for _ in Path("/proc/self/task").iterdir())
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
@@ -517,7 +568,7 @@ class Lockstep:
         self.tell(trace.Suspend("loop"))
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
-        if timeout is not None and self._live_timers + self._live_tasks:
+        if timeout is not None and self._live_timers + self._live_tasks + self._services.live:
             self._pass(timeout)
             return []
         self.tell(trace.Quiescent(self.turn))
@@ -533,6 +584,7 @@ class Lockstep:
         """Nothing that happens from here on belongs to the run: the loop is being taken down."""
         self._ended = True
         self.tell = _forget
+        self._services.silence()
 
     # -- what clients and other threads do
 
@@ -544,6 +596,12 @@ class Lockstep:
                 self._post(count, body, asleep=asleep)
             case script.Elapse():
                 pass
+            case script.Answer(transport=transport, request=request, how=how):
+                self._services.answer(transport, request, how)
+            case script.BreakOff(transport=transport, how=broken):
+                self._services.break_off(transport, broken)
+            case script.ConverseBlocking(dialogue=dialogue):
+                self._services.converse_blocking(self._loop, dialogue, self._hand)
             case _:
                 stream = self._client(act.client)
                 if stream is not None and stream.client is not None:
@@ -609,6 +667,7 @@ class Lockstep:
         self.tell(how)
 
     def _clients_read(self) -> None:
+        self._services.read()
         for stream in self._streams:
             if stream.client is not None and stream.reads:
                 self._client_reads(stream, stream.client)
@@ -724,12 +783,13 @@ class Lockstep:
         self.tell(trace.Suspend(thread))
         self.tell(trace.Resume(thread))
 
-    def _handle(self, start: Event, body: Program, stream: _Stream | None = None) -> None:
-        """Run one handler: tell, do, tell."""
+    def _handle(self, start: Event | None, body: Program, stream: _Stream | None = None) -> None:
+        """Run one handler: tell, unless its start has been told, do, tell."""
         if self._ended:
             return
         self._heard += 1
-        self.tell(start)
+        if start is not None:
+            self.tell(start)
         try:
             for do in body:
                 self._do(do, stream)
@@ -800,6 +860,14 @@ class Lockstep:
             case script.CancelScope(scope=index):
                 if self._scopes:
                     self._cancel_scope(self._scopes[index % len(self._scopes)])
+            case script.Ask(body=body):
+                self._services.ask(self._loop, do, lambda: self._handle(None, body))
+            case script.CancelAsk(call=index):
+                self._services.cancel(index)
+            case script.HangUp(service=index, form=form):
+                self._services.close_client(index, form)
+            case script.ConverseByCallbacks(dialogue=dialogue):
+                self._services.converse_by_callbacks(self._loop, dialogue)
 
     # -- timers
 
@@ -947,6 +1015,8 @@ class Lockstep:
                     | script.Notify()
                     | script.Put()
                     | script.Get()
+                    | script.AwaitReply()
+                    | script.ConverseByCoroutine()
                 ):
                     await self._await(task, do)
                 case _:
@@ -955,6 +1025,8 @@ class Lockstep:
     def suspended(self, task: _Task) -> None:
         """Tell of a task's suspension."""
         self.tell(trace.Await(self.turn, task.number, task.reason, task.key))
+        if task.reason == "rpc":
+            self._services.suspended(task.key)
 
     def ended(self, task: _Task, outcome: Outcome, value: str) -> None:
         """Tell of a task's end: its coroutine is what knows."""
@@ -998,6 +1070,14 @@ class Lockstep:
                 await self._within(task, None if delay is None else delay * TICK, body)
             case script.Hold() | script.WaitNotified() | script.Notify() | script.Put() | script.Get():
                 await self._share(task, do)
+            case script.AwaitReply():
+                awaited = self._services.awaited(self._loop, do)
+                if awaited is not None:
+                    await self._await_reply(task, awaited)
+            case script.ConverseByCoroutine(dialogue=dialogue):
+                await self._services.converse_by_coroutine(
+                    self._loop, dialogue, lambda awaited: self._await_reply(task, awaited)
+                )
 
     async def _share(self, task: _Task, do: script.Share) -> None:
         async def operate(name: str, key: int, call: Callable[[], Awaitable[object]]) -> object:
@@ -1039,8 +1119,8 @@ class Lockstep:
         scope.handle.cancel()
 
     async def _operate(
-        self, task: _Task, name: str, reason: Reason, key: int, call: Callable[[], Awaitable[object]]
-    ) -> object:
+        self, task: _Task, name: str, reason: Reason, key: int, call: Callable[[], Awaitable[T]]
+    ) -> T:
         """Call one asynchronous operation from a task, and tell how it began and ended."""
         task.reason, task.key = reason, key
         outcome: Outcome = "cancelled"
@@ -1054,6 +1134,17 @@ class Lockstep:
             raise
         finally:
             self.tell(trace.End(self.turn, task.number, name, outcome))
+
+    async def _await_reply(self, task: _Task, awaited: Awaited) -> RpcEnding:
+        number = awaited.begin()
+        try:
+            ending = await self._operate(task, "rpc", "rpc", number, lambda: awaited.call(number))
+        except BaseException:
+            awaited.end(number, "cancelled", "")
+            raise
+        outcome, value = ending
+        awaited.end(number, outcome, value)
+        return outcome, value
 
     async def _receive(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
         if self._watching(stream, "read"):

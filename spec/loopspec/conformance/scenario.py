@@ -24,13 +24,18 @@ from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
 from loopspec.conformance.result import UsageError
-from loopspec.trace import Direction
+from loopspec.trace import Direction, RpcForm, RpcHow
 
 TICK = 1_953_125
 """The unit of every delay, in nanoseconds: 1/512 s, which is exact in integer nanoseconds and in a float of
 seconds alike. A loop that keeps floats is so judged for its order of timers, not for its rounding."""
 
 Holdable: TypeAlias = Literal["lock", "semaphore", "condition"]
+
+Answering: TypeAlias = Literal["value", "error", "twice", "unknown", "half", "never", "break", "garbage"]
+"""How a service answers a request: with a value or an error; with a value twice, or after one that nobody
+asked for; with half a frame, the rest of which comes before its next; not at all; by closing its end; with
+what is no frame."""
 
 # --- inside: what handlers and tasks do -----------------------------------------------------------------
 
@@ -255,6 +260,80 @@ class Within:
     body: TaskProgram
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Make a remote call with a callback, which runs ``body``; it may take ``timeout`` ticks, None is for
+    ever."""
+
+    service: int
+    timeout: int | None
+    body: Program
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsk:
+    """Cancel a remote call that was made with a callback."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close this end of the transport to a service, of the callback form or of the coroutine form."""
+
+    service: int
+    form: RpcForm
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitReply:
+    """Make a remote call, and wait for what comes of it."""
+
+    service: int
+    timeout: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One remote call of a :class:`Dialogue`, which takes ``timeout`` ticks and a quarter: never as long as a
+    reply. What comes of it goes into the next one; if that is no reply, a patient asker asks on."""
+
+    service: int
+    timeout: int
+    patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the service does with a question, ``delay`` ticks after it came."""
+
+    delay: int
+    how: Answering
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A program of remote calls, one after the other, that can be written in three forms; the k-th question
+    is answered by the k-th plan."""
+
+    questions: tuple[Question, ...]
+    plans: tuple[Plan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConverseByCallbacks:
+    """Hold ``dialogue`` with callbacks."""
+
+    dialogue: Dialogue
+
+
+@dataclass(frozen=True, slots=True)
+class ConverseByCoroutine:
+    """Hold ``dialogue`` in this task."""
+
+    dialogue: Dialogue
+
+
 Do: TypeAlias = (
     Soon
     | Later
@@ -273,9 +352,16 @@ Do: TypeAlias = (
     | CancelTask
     | SetEvent
     | CancelScope
+    | Ask
+    | CancelAsk
+    | HangUp
+    | ConverseByCallbacks
 )
 Share: TypeAlias = Hold | WaitNotified | Notify | Put | Get
-AsyncDo: TypeAlias = Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate | Within | Share
+Remote: TypeAlias = AwaitReply | ConverseByCoroutine
+AsyncDo: TypeAlias = (
+    Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate | Within | Share | Remote
+)
 Program: TypeAlias = tuple[Do, ...]
 TaskProgram: TypeAlias = tuple[Do | AsyncDo, ...]
 
@@ -344,7 +430,44 @@ class Elapse:
     """Nobody acts until the loop's wait times out."""
 
 
-Act: TypeAlias = Connect | Send | StopReading | HalfClose | Finish | Leave | Reset | Post | Elapse
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A service answers a request that it has received."""
+
+    transport: int
+    request: int
+    how: Answering
+
+
+@dataclass(frozen=True, slots=True)
+class BreakOff:
+    """A service breaks its transport."""
+
+    transport: int
+    how: RpcHow
+
+
+@dataclass(frozen=True, slots=True)
+class ConverseBlocking:
+    """Another thread, which has no loop, holds ``dialogue`` with blocking calls."""
+
+    dialogue: Dialogue
+
+
+Act: TypeAlias = (
+    Connect
+    | Send
+    | StopReading
+    | HalfClose
+    | Finish
+    | Leave
+    | Reset
+    | Post
+    | Elapse
+    | Answer
+    | BreakOff
+    | ConverseBlocking
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +500,8 @@ _NODES: Mapping[str, type] = {
         *(Spawn, CancelTask, SetEvent, Checkpoint, Sleep, Receive, SendAll, WaitEvent, Join, Operate),
         *(CancelScope, Hold, WaitNotified, Notify, Put, Get, Within),
         *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Elapse, At, Scenario),
+        *(Ask, CancelAsk, HangUp, AwaitReply, Question, Plan, Dialogue),
+        *(ConverseByCallbacks, ConverseByCoroutine, Answer, BreakOff, ConverseBlocking),
     )
 }
 _TOKEN_VERSION = "1"

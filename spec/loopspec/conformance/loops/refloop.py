@@ -10,19 +10,26 @@ from types import TracebackType
 from typing import ClassVar
 
 import refloop
+import refloop.rpc
 from loopspec import __version__
 from loopspec.conformance.adapter import (
     EVERYTHING,
+    RPC,
+    BlockingRpc,
+    BlockingSocket,
+    CallbackRpc,
+    CoroutineRpc,
     HasFileno,
     Job,
     Operation,
     Poller,
+    RpcEnding,
     TaskHandle,
     TimerHandle,
     World,
 )
 from loopspec.server import ARCHITECTURES
-from loopspec.trace import Direction, Outcome
+from loopspec.trace import Direction, Outcome, RpcOutcome
 
 _DIRECTIONS: Mapping[Direction, refloop.Direction] = {
     "read": refloop.Direction.READ,
@@ -117,11 +124,82 @@ class _Scope(refloop.CancelScope):
         return self.__exit__(kind, error, traceback)
 
 
+def _ending(outcome: refloop.rpc.Outcome) -> RpcEnding:
+    match outcome:
+        case refloop.rpc.Replied(value):
+            return "reply", str(value)
+        case refloop.rpc.Failed(error):
+            return "error", error
+        case refloop.rpc.TimedOut():
+            return "timeout", ""
+        case refloop.rpc.Ended():
+            return "end", ""
+
+
+_RAISED: Mapping[type[Exception], RpcOutcome] = {
+    refloop.rpc.RemoteError: "error",
+    TimeoutError: "timeout",
+    refloop.rpc.EndedError: "end",
+}
+
+
+def _raised(error: Exception) -> RpcEnding:
+    outcome = _RAISED[type(error)]
+    return outcome, str(error) if outcome == "error" else ""
+
+
+class _BlockingRpc:
+    def __init__(self, client: refloop.rpc.BlockingClient) -> None:
+        self._client = client
+        self.close = client.close
+
+    def dropped(self) -> int:
+        return self._client.dropped
+
+    def ask(self, params: tuple[int, str], timeout: int | None) -> RpcEnding:
+        try:
+            return "reply", str(self._client.call("ask", *params, timeout=timeout))
+        except tuple(_RAISED) as error:
+            return _raised(error)
+
+
+class _CallbackRpc:
+    def __init__(self, client: refloop.rpc.CallbackClient) -> None:
+        self._client = client
+        self.close = client.close
+
+    def dropped(self) -> int:
+        return self._client.dropped
+
+    def ask(
+        self, params: tuple[int, str], timeout: int | None, settled: Callable[[RpcOutcome, str], None]
+    ) -> Callable[[], object]:
+        call = self._client.call(
+            "ask", *params, timeout=timeout, callback=lambda outcome: settled(*_ending(outcome))
+        )
+        return call.cancel
+
+
+class _CoroutineRpc:
+    def __init__(self, client: refloop.rpc.Client) -> None:
+        self._client = client
+        self.close = client.close
+
+    def dropped(self) -> int:
+        return self._client.dropped
+
+    async def ask(self, params: tuple[int, str], timeout: int | None) -> RpcEnding:
+        try:
+            return "reply", str(await self._client.call("ask", *params, timeout=timeout))
+        except tuple(_RAISED) as error:
+            return _raised(error)
+
+
 class RefloopLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"refloop {__version__}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING
+    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC
     servers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         architecture: (sys.executable, "-m", "refloop.servers", architecture)
         for architecture in ARCHITECTURES
@@ -206,6 +284,17 @@ class RefloopLoop:
 
     def serve_echo(self, listener: socket.socket) -> None:
         self._runtime.spawn(partial(refloop.serve, refloop.Listener(listener), _echo))
+
+    # -- remote calls
+
+    def rpc_blocking(self, sock: BlockingSocket, now: Callable[[], int]) -> BlockingRpc:
+        return _BlockingRpc(refloop.rpc.BlockingClient(sock, now))
+
+    def rpc_callback(self, sock: socket.socket) -> CallbackRpc:
+        return _CallbackRpc(refloop.rpc.CallbackClient(self._reactor, sock))
+
+    def rpc_coroutine(self, sock: socket.socket) -> CoroutineRpc:
+        return _CoroutineRpc(refloop.rpc.Client(refloop.SocketStream(sock)))
 
 
 async def _echo(stream: refloop.SocketStream) -> None:
