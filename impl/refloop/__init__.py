@@ -14,6 +14,7 @@ from refloop.errors import (
     ForeignThreadError,
     ForkedError,
     TaskCancelledError,
+    WorkerDeadlockError,
     WouldBlockError,
 )
 from refloop.groups import TaskGroup
@@ -34,14 +35,27 @@ from refloop.streams import (
 from refloop.tasks import Raised, Returned, State, Task, Trap, WasCancelled, checkpoint
 from refloop.timers import Timer
 from refloop.waits import Event, notify_closing, sleep, sleep_until, wait_readable, wait_writable
+from refloop.workers import (
+    WORKERS,
+    CapacityLimiter,
+    Job,
+    WorkerRegistration,
+    Workers,
+    from_thread,
+    getaddrinfo,
+    read_file,
+    to_thread,
+)
 
 __all__ = [
     "LINUX",
     "MILLISECOND",
     "SECOND",
+    "WORKERS",
     "BusyResourceError",
     "CancelScope",
     "Cancelled",
+    "CapacityLimiter",
     "ClosedReactorError",
     "ClosedResourceError",
     "Condition",
@@ -52,6 +66,7 @@ __all__ = [
     "ForkedError",
     "Handle",
     "Instrument",
+    "Job",
     "Kernel",
     "Listener",
     "Lock",
@@ -73,6 +88,9 @@ __all__ = [
     "Trap",
     "Waker",
     "WasCancelled",
+    "WorkerDeadlockError",
+    "WorkerRegistration",
+    "Workers",
     "WouldBlockError",
     "checkpoint",
     "current_reactor",
@@ -80,6 +98,8 @@ __all__ = [
     "current_task",
     "fail_after",
     "fail_at",
+    "from_thread",
+    "getaddrinfo",
     "listen_tcp",
     "listen_unix",
     "move_on_after",
@@ -87,10 +107,12 @@ __all__ = [
     "notify_closing",
     "open_tcp",
     "open_unix",
+    "read_file",
     "run",
     "serve",
     "sleep",
     "sleep_until",
+    "to_thread",
     "wait_readable",
     "wait_writable",
 ]

@@ -54,3 +54,7 @@ class DeadlockError(RuntimeError):
         self.tasks = tuple(tasks)
         waits = "".join(f"\n  {task.name} waits for: {task.waits_for}" for task in self.tasks)
         super().__init__(f"{len(self.tasks)} tasks wait for each other, and for nothing else:{waits}")
+
+
+class WorkerDeadlockError(RuntimeError):
+    """A job waits for another that only the workers that are waiting so could run: the other is refused."""

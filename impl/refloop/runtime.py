@@ -6,7 +6,7 @@ the end.
 
 **Deadlock.** When nothing is ready, no timer is armed and no descriptor is waited for, only another thread or
 a signal handler could still post. If there is neither, the tasks that are left wait for each other for ever,
-and the runtime says so with their names and reasons rather than sleep.
+and the runtime says so with their names and reasons rather than sleep. A worker without a job will not post.
 
 **Ctrl-C** could strike between any two instructions of the loop itself. :func:`run` therefore takes SIGINT,
 where Python's own handler has it: the first one cancels every task, and ``KeyboardInterrupt`` is raised when
@@ -29,6 +29,7 @@ from refloop.here import here
 from refloop.kernel import LINUX, Kernel
 from refloop.reactor import Reactor
 from refloop.tasks import DONE, Home, Returned, Task, Trap
+from refloop.workers import WORKERS, Worker, Workers
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -95,10 +96,13 @@ class _Root(Home):
 class Runtime:
     """Coroutines on ``reactor``, in the thread that owns it; a thread has at most one runtime that is open.
 
-    ``instruments`` observe its tasks. ``current`` is the task that is running, None between steps.
+    ``instruments`` observe its tasks; for blocking calls there are at most ``workers`` threads. ``current``
+    is the task that is running, None between steps.
     """
 
-    def __init__(self, reactor: Reactor, instruments: Sequence[Instrument] = ()) -> None:
+    def __init__(
+        self, reactor: Reactor, instruments: Sequence[Instrument] = (), *, workers: int = WORKERS
+    ) -> None:
         if here.runtime is not None:
             raise RuntimeError(
                 "this thread has a refloop runtime already, and a loop in a loop would stop it"
@@ -110,6 +114,7 @@ class Runtime:
         self.ready: Final = reactor.ready
         self._root = _Root(self)
         self._make = _ObservedTask if self.instruments else Task
+        self.workers: Final = Workers(reactor, workers)
         here.runtime = self
 
     def spawn(
@@ -175,7 +180,8 @@ class Runtime:
         self._root.scope.cancel()
 
     def close(self) -> None:
-        """Cancel all tasks, turn until they are done, and release the thread. Idempotent.
+        """Cancel all tasks, turn until they are done, close the pool of workers (which waits for the jobs
+        that have been begun), and release the thread. Idempotent.
 
         A task that will not end after a cancellation, because it waits behind a shield for what never comes,
         is reported by :class:`DeadlockError`, and its coroutine closed.
@@ -189,19 +195,24 @@ class Runtime:
                 self.reactor.turn()
         finally:
             self.reactor.on_stall = None
-            for task in reversed(self.tasks()):
-                task.abandon()
-            here.runtime = None
+            try:
+                self.workers.close()
+            finally:
+                for task in reversed(self.tasks()):
+                    task.abandon()
+                here.runtime = None
 
     def _stalled(self) -> None:
         tasks = self.tasks()
-        if tasks and not _somebody_may_post():
+        if tasks and not self.workers.busy and not _somebody_may_post(self.workers):
             raise DeadlockError(tasks)
 
 
-def _somebody_may_post() -> bool:
-    """Whether another thread, or a handler of signals, exists that could still make something ready."""
-    if threading.active_count() > 1:
+def _somebody_may_post(idle: Workers) -> bool:
+    """Whether another thread, but for those of ``idle``, or a handler of signals exists that could still make
+    something ready."""
+    ours = [each for each in threading.enumerate() if isinstance(each, Worker) and each.workers is idle]
+    if threading.active_count() - len(ours) > 1:
         return True
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
     return any(callable(handler) and not _only_interrupts(handler) for handler in handlers)
@@ -244,15 +255,17 @@ def run(
     *args: *Ts,
     kernel: Kernel = LINUX,
     instruments: Sequence[Instrument] = (),
+    workers: int = WORKERS,
 ) -> T:
     """Run ``await function(*args)`` on a reactor of its own; return its value or raise its error.
 
-    Tasks that are left when it ends are cancelled and waited for. Ctrl-C cancels everything, waits for it to
-    unwind, and raises ``KeyboardInterrupt``.
+    At most ``workers`` threads are there for blocking calls. Tasks that are left when it ends are cancelled
+    and waited for, as are jobs that have been begun. Ctrl-C cancels everything, waits for it to unwind, and
+    raises ``KeyboardInterrupt``.
     """
     reactor = Reactor(kernel)
     try:
-        runtime = Runtime(reactor, instruments)
+        runtime = Runtime(reactor, instruments, workers=workers)
         with _Interrupt(runtime):
             try:
                 return runtime.run_until_done(runtime.spawn(function, *args))

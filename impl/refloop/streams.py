@@ -19,6 +19,7 @@ import os
 import socket
 import types
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Final, Protocol, Self, TypeAlias
 
 from refloop.errors import BusyResourceError, ClosedResourceError
@@ -28,6 +29,7 @@ from refloop.kernel import MILLISECOND
 from refloop.reactor import Direction
 from refloop.tasks import CHECKPOINT, Trap, checkpoint, suspend
 from refloop.waits import Readiness, notify_closing, sleep, wait_writable
+from refloop.workers import getaddrinfo
 
 RECEIVE_BYTES: Final = 65_536
 """How much one receive takes at most: what one peer may make the others wait for."""
@@ -264,12 +266,25 @@ def listen_unix(path: str, *, backlog: int = BACKLOG) -> Listener:
 
 
 async def open_tcp(host: str, port: int) -> SocketStream:
-    """Connect to the numeric address ``host``, IPv4 or IPv6, and ``port``.
+    """Connect to ``host``, an IPv4 or IPv6 address or a name, and ``port``.
 
-    A name is refused with ``socket.gaierror``: to resolve it is a blocking call. Raises the OSError of the
-    connect, ConnectionRefusedError for one.
+    A name is resolved on a worker, since that is a blocking call, and its addresses are tried in the order in
+    which they came. Raises ``socket.gaierror`` for a name that has none, and the OSError of the last connect,
+    ConnectionRefusedError for one.
     """
-    family, address = _numeric(host, port)
+    try:
+        addresses = [_numeric(host, port)]
+    except socket.gaierror:
+        found = await getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [(family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found]
+    *others, last = addresses
+    for family, address in others:
+        with suppress(OSError):
+            return await _connect_tcp(family, address)
+    return await _connect_tcp(*last)
+
+
+async def _connect_tcp(family: socket.AddressFamily, address: tuple[str, int]) -> SocketStream:
     connection = socket.socket(family, socket.SOCK_STREAM)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return await _connect(connection, address)

@@ -31,6 +31,9 @@ from loopspec.trace import (
     Event,
     HalfClose,
     HandlerEnd,
+    JobAsk,
+    JobEnd,
+    JobStart,
     Leave,
     Post,
     Quiescent,
@@ -158,6 +161,9 @@ class TurnSnapshot:
         RpcReply: None,
         RpcBreak: None,
         RpcSettle: None,
+        JobStart: None,
+        JobAsk: None,
+        JobEnd: None,
     },
 )
 @value

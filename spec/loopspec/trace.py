@@ -361,6 +361,109 @@ class Threads:
     tasks: int
 
 
+# --- worker threads -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The loop has a pool of at most ``size`` worker threads."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """``job`` is about to be handed to the pool: by ``task``, or None, by a callback.
+
+    ``asker`` is the job that waits for that task, if one does.
+    """
+
+    turn: int
+    job: int
+    task: int | None
+    asker: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRefuse:
+    """The pool has refused ``job`` with ``error``: it is not begun."""
+
+    turn: int
+    job: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobStart:
+    """``job`` begins, on ``thread``."""
+
+    job: int
+    thread: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobAsk:
+    """``job`` has the loop run a coroutine, and waits for it."""
+
+    job: int
+    thread: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """``job`` returns or raises; ``value`` tells outcomes of one kind apart."""
+
+    job: int
+    thread: str
+    outcome: Outcome
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """The outcome of ``job`` reaches the one who waits for it, on ``thread``; ``traced`` says of an error
+    that its traceback leads into the job."""
+
+    turn: int
+    job: int
+    thread: str
+    outcome: Outcome
+    value: str
+    traced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """The one who waited for ``job`` has been cancelled: nobody waits for it any more."""
+
+    turn: int
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uncaught:
+    """The exception named ``error`` has left ``thread``, which ends."""
+
+    thread: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """``job``, which has begun, is a handler of ``stream``, run for an event of it."""
+
+    stream: int
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """``job``, a handler of ``stream``, has ended."""
+
+    stream: int
+    job: int
+
+
 # --- what tasks share, and what cancels them ------------------------------------------------------------
 
 
@@ -731,6 +834,17 @@ Event: TypeAlias = (
     | Done
     | Joined
     | Threads
+    | Pool
+    | Submit
+    | JobRefuse
+    | JobStart
+    | JobAsk
+    | JobEnd
+    | JobResult
+    | Abandon
+    | Uncaught
+    | Handle
+    | Handled
     | Make
     | Ask
     | Answer

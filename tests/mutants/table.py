@@ -20,6 +20,7 @@ from tests.mutants.server import SERVER_MUTANTS
 from tests.mutants.stream import STREAM_MUTANTS
 from tests.mutants.timer import TIMER_MUTANTS
 from tests.mutants.wake import WAKE_MUTANTS
+from tests.mutants.work import WORK_MUTANTS
 
 __all__ = ["MUTANTS", "Mutant"]
 
@@ -32,6 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *TIMER_MUTANTS,
     *WAKE_MUTANTS,
     *RPC_MUTANTS,
+    *WORK_MUTANTS,
     *CORO_MUTANTS,
     *CANCEL_MUTANTS,
     *PRIM_MUTANTS,

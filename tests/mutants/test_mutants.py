@@ -21,6 +21,7 @@ QUICK = frozenset(
         "loop-runs-until-nothing-is-ready",
         "timer-early-by-the-resolution",
         "wake-bit-never-cleared",
+        "work-submit-starts-thread",
         "coro-spawn-takes-the-first-step",
         "prim-cancelled-without-the-lock",
         "fair-one-callback-a-turn",

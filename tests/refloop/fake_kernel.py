@@ -1,7 +1,8 @@
 """The real epoll under a clock that the test holds: what a test needs of a kernel, and what was asked of it.
 
 The poller passes every call on to ``select.epoll`` and waits with timeout 0; a wait that would have slept
-moves the clock by what was granted. One that nothing would end is an error of the test, not a hang.
+moves the clock by what was granted. One that nothing would end is an error of the test, not a hang; where
+workers are at work they may end it, and are waited for.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ import select
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from refloop.here import here
 from refloop.kernel import LINUX, MILLISECOND, Poller, Waker
+
+LAST_RESORT = 60.0
+"""Seconds for which workers are waited for, at most: no verdict, but a hang that ends."""
 
 
 class WouldSleepForEverError(AssertionError):
@@ -47,6 +52,8 @@ class CountingPoller:
         if not batch and kernel.while_asleep and timeout != 0:
             kernel.while_asleep.pop(0)()
             batch = self._epoll.poll(0, maxevents)
+        if not batch and timeout is None and here.runtime is not None and here.runtime.workers.busy:
+            batch = self._epoll.poll(LAST_RESORT, maxevents)
         if not batch:
             if timeout is None:
                 raise WouldSleepForEverError

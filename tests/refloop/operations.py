@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import inspect
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Final, NamedTuple
 
 import refloop
 from refloop import (
     MILLISECOND,
+    CapacityLimiter,
     Condition,
     Event,
     Listener,
@@ -25,13 +28,16 @@ from refloop import (
     SocketStream,
     TaskGroup,
     checkpoint,
+    getaddrinfo,
     listen_unix,
     notify_closing,
     open_tcp,
     open_unix,
+    read_file,
     serve,
     sleep,
     sleep_until,
+    to_thread,
     wait_readable,
     wait_writable,
 )
@@ -213,7 +219,7 @@ def _semaphore(_stack: ExitStack) -> Site:
     return Site(semaphore.acquire, semaphore.release, lambda: semaphore.value)
 
 
-async def _hold(shared: Lock | Semaphore | Condition) -> None:
+async def _hold(shared: Lock | Semaphore | Condition | CapacityLimiter) -> None:
     async with shared:
         pass
 
@@ -223,7 +229,7 @@ def _semaphore_block(_stack: ExitStack) -> Site:
     return Site(lambda: _hold(semaphore), semaphore.release)
 
 
-def _held_by_another(shared: Lock | Condition) -> Callable[[], None]:
+def _held_by_another(shared: Lock | Condition | CapacityLimiter) -> Callable[[], None]:
     """Have a task hold ``shared`` until the function that is returned is called."""
     over = Event()
 
@@ -289,7 +295,34 @@ def _put(_stack: ExitStack) -> Site:
     return Site(lambda: queue.put(1), queue.get_nowait, lambda: 1 - len(queue))
 
 
+def _limiter(_stack: ExitStack) -> Site:
+    limiter = CapacityLimiter(1)
+    refloop.current_runtime().spawn(limiter.acquire)
+    return Site(limiter.acquire, limiter.release, lambda: limiter.available)
+
+
+def _limiter_block(_stack: ExitStack) -> Site:
+    limiter = CapacityLimiter(1)
+    return Site(lambda: _hold(limiter), _held_by_another(limiter))
+
+
+def _to_thread(stack: ExitStack) -> Site:
+    gate = threading.Event()
+    stack.callback(gate.set)  # the worker of a call that was cancelled waits, too
+    return Site(lambda: to_thread(gate.wait), gate.set)
+
+
+def _read_file(_stack: ExitStack) -> Site:
+    return Site(lambda: read_file(__file__), nothing)
+
+
+def _getaddrinfo(_stack: ExitStack) -> Site:
+    return Site(partial(getaddrinfo, "127.0.0.1", 80), nothing)
+
+
 OPERATIONS: Final[dict[str, Make]] = {
+    "CapacityLimiter": _limiter_block,
+    "CapacityLimiter.acquire": _limiter,
     "Condition": _condition_block,
     "Condition.acquire": _condition,
     "Condition.wait": _condition_wait,
@@ -306,11 +339,14 @@ OPERATIONS: Final[dict[str, Make]] = {
     "Task.join": _join,
     "TaskGroup": _group,
     "checkpoint": _checkpoint,
+    "getaddrinfo": _getaddrinfo,
     "open_tcp": _open_tcp,
     "open_unix": _open_unix,
+    "read_file": _read_file,
     "serve": _serve,
     "sleep": _sleep,
     "sleep_until": _sleep_until,
+    "to_thread": _to_thread,
     "wait_readable": _wait_readable,
     "wait_writable": _wait_writable,
 }

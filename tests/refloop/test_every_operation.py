@@ -119,8 +119,9 @@ def test_a_call_that_is_not_ready_waits_until_it_is(runtime: Runtime, name: str)
     run(runtime, OPERATIONS[name], main)
 
 
-READY_FROM_THE_START = {"checkpoint", "open_unix", "open_tcp"}
-"""Operations for which no site is made that would have them wait; and of TCP the network decides."""
+READY_FROM_THE_START = {"checkpoint", "open_unix", "open_tcp", "read_file", "getaddrinfo"}
+"""Operations for which no site is made that would have them wait; of TCP the network decides, of a file its
+worker."""
 
 
 @every_operation

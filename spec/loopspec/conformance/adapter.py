@@ -280,6 +280,33 @@ class Adapter(Protocol):
         """
         ...
 
+    # -- worker threads
+
+    def start_workers(self, count: int) -> None:
+        """Have a pool of at most ``count`` worker threads for what follows; called once, before
+        :meth:`run`."""
+        ...
+
+    def submit(self, function: Callable[[], str], done: Callable[[Callable[[], str]], None]) -> object:
+        """Have a worker call ``function``, and then ``done`` be called with what gives the outcome: it
+        returns the value or raises the error."""
+        ...
+
+    def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
+        """Have a worker call ``function``, and suspend the calling task until it has."""
+        ...
+
+    def from_thread(self, job: Job) -> str:
+        """Called on a worker: run a task on the loop, and wait for its value."""
+        ...
+
+    def handle_on_workers(self, sock: socket.socket, handler: Callable[[], None]) -> object:
+        """Have a worker call ``handler`` whenever ``sock`` is readable; returns what :meth:`disarm` takes. A
+        loop that has no such thing leaves ``Handle`` out of :attr:`shows`, and is not asked for it."""
+        ...
+
+    # -- servers
+
     def serve_echo(self, listener: socket.socket) -> None:
         """Serve, with the loop's own streams: send every byte of every client back to it."""
         ...

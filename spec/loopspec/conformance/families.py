@@ -72,8 +72,9 @@ def _scenario(
     streams: SearchStrategy[int] = st.just(0),  # noqa: B008 - a strategy is a value
     tcp: SearchStrategy[bool] = st.just(False),  # noqa: B008
     echo: bool = False,
+    workers: SearchStrategy[int] = st.just(0),  # noqa: B008
 ) -> SearchStrategy[Scenario]:
-    return st.builds(Scenario, streams, tcp, st.just(echo), program, script)
+    return st.builds(Scenario, streams, tcp, st.just(echo), program, script, workers)
 
 
 _small_timer = st.builds(s.Later, _delay, _body(_work, _cancel_timer, most=1))
@@ -343,6 +344,52 @@ def _in_three_forms(dialogue: s.Dialogue) -> Scenario:
 
 
 _dialogues = _dialogue.map(_in_three_forms)
+_block = st.just(s.Block())
+_unblock = st.builds(s.Unblock, _index)
+
+
+def _job(*steps: SearchStrategy[s.JobDo], most: int = 2) -> SearchStrategy[s.JobProgram]:
+    return st.lists(st.one_of(*steps), max_size=most).map(tuple)
+
+
+_small_job = _job(_block, _block, _fail)
+_to_thread = st.builds(s.ToThread, _small_job)
+_submit = st.builds(s.Submit, _small_job)
+_client = st.builds(s.Spawn, _task_body(_to_thread, _to_thread, _cancel_task, _sleep, least=1, most=3))
+
+_workers = _scenario(
+    _body(_client, _client, _submit, _submit, _cancel_task, _small_timer, least=1, most=6),
+    _script(_unblock, _unblock, _elapse, _post, most=6),
+    workers=st.integers(1, 2),
+)
+
+_holder = st.builds(s.Spawn, st.just((s.ToThread((s.Block(),)),)))
+_impatient = st.builds(s.Later, _delay, _body(_cancel_task, least=1, most=2))
+
+_impatience = _scenario(
+    _body(_holder, _holder, _impatient, _submit, least=2, most=6),
+    _script(_unblock, _elapse, _elapse, most=4),
+    workers=st.integers(1, 2),
+)
+
+_asked = _task_body(_to_thread, _to_thread, _checkpoint, _sleep, _fail, least=1, most=2)
+_asking_job = st.tuples(st.builds(s.AskLoop, _asked))
+_job_asker = st.builds(s.Spawn, st.tuples(st.builds(s.ToThread, _asking_job)))
+
+_asking = _scenario(
+    _body(_job_asker, _job_asker, _client, _submit, least=1, most=3),
+    _script(_unblock, _elapse, _post, most=4),
+    workers=st.integers(1, 2),
+)
+
+_handle_on_workers = st.builds(s.HandleOnWorkers, _index, st.integers(1, 3))
+
+_handlers = _scenario(
+    _body(_handle_on_workers, _handle_on_workers, _submit, least=1, most=4),
+    _script(_send, _send, _send, _unblock, _unblock, _finish, _leave, least=3, most=8),
+    streams=st.integers(1, 2),
+    workers=st.integers(2, 3),
+)
 
 
 @dataclass(frozen=True)
@@ -364,6 +411,10 @@ FAMILIES: Mapping[str, Family] = {
     "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
+    "workers": Family(_workers, ("WORK",), weight=2),
+    "impatience": Family(_impatience, ("WORK",), weight=1),
+    "asking": Family(_asking, ("WORK",), weight=1),
+    "handlers": Family(_handlers, ("WORK",), weight=1),
     "locks": Family(_locks, ("PRIM", "CANCEL", "CORO")),
     "conditions": Family(_conditions, ("PRIM", "CANCEL")),
     "queues": Family(_queues, ("PRIM", "CANCEL")),

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loopspec.trace import (
+    Abandon,
     Answer,
     Arm,
     Ask,
@@ -40,12 +41,20 @@ from loopspec.trace import (
     Event,
     Free,
     HalfClose,
+    Handle,
+    Handled,
     HandlerEnd,
     Hold,
+    JobAsk,
+    JobEnd,
+    JobRefuse,
+    JobResult,
+    JobStart,
     Joined,
     Leave,
     Make,
     Notify,
+    Pool,
     Post,
     Quiescent,
     Read,
@@ -79,12 +88,14 @@ from loopspec.trace import (
     Spawn,
     Step,
     StopReading,
+    Submit,
     Suspend,
     Threads,
     TimerArm,
     TimerCancel,
     TimerFire,
     TimersHeld,
+    Uncaught,
     Verb,
     WaitBegin,
     WaitReturn,
@@ -148,6 +159,11 @@ def lane(event: Event) -> Lane:
             | Resume(thread=thread)
             | Post(thread=thread)
             | RpcCall(thread=thread)
+            | JobStart(thread=thread)
+            | JobAsk(thread=thread)
+            | JobEnd(thread=thread)
+            | JobResult(thread=thread)
+            | Uncaught(thread=thread)
         ) if thread != LOOP_THREAD:
             return Lane(2, 0, thread)
         case (
@@ -291,6 +307,29 @@ def _told(event: Event) -> str:
             return f"task {task} joined task {target}: {outcome} {value}".rstrip()
         case Threads(threads=threads, tasks=tasks):
             return f"threads: {threads:,}, tasks: {tasks:,}"
+        case Pool(size=size):
+            return f"at most {size:,} workers"
+        case Submit(job=job, asker=asker):
+            return f"submit job {job}" + ("" if asker is None else f", for which job {asker} waits")
+        case JobRefuse(job=job, error=error):
+            return f"refuse job {job}: {error}"
+        case JobStart(job=job):
+            return f"job {job} begins"
+        case JobAsk(job=job):
+            return f"job {job} asks the loop"
+        case JobEnd(job=job, outcome=outcome, value=value):
+            return f"job {job} ends: {outcome} {value}".rstrip()
+        case JobResult(job=job, outcome=outcome, value=value, traced=traced):
+            trail = ", without its traceback" if outcome == "error" and not traced else ""
+            return f"result of job {job}: {outcome} {value}".rstrip() + trail
+        case Abandon(job=job):
+            return f"nobody waits for job {job} any more"
+        case Uncaught(error=error):
+            return f"ends by {error}"
+        case Handle(stream=stream, job=job):
+            return f"job {job} handles stream {stream}"
+        case Handled(stream=stream, job=job):
+            return f"job {job} has handled stream {stream}"
         case Make(primitive=primitive, kind=kind, capacity=capacity):
             return f"make primitive {primitive}: {kind} of {capacity}"
         case Ask(task=task, primitive=primitive, verb=verb, item=item):

@@ -38,6 +38,7 @@ import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TypeVar
@@ -53,7 +54,8 @@ from loopspec.conformance.adapter import (
     TimerHandle,
     World,
 )
-from loopspec.conformance.scenario import TICK, At, Program, Scenario, TaskProgram
+from loopspec.conformance.crew import Crew
+from loopspec.conformance.scenario import TICK, At, JobProgram, Program, Scenario, TaskProgram
 from loopspec.conformance.services import Awaited, Services
 from loopspec.conformance.sharing import Sharing
 from loopspec.trace import Direction, Event, Outcome, Reason
@@ -276,10 +278,12 @@ class _Callback:
 
 
 class _Task:
-    __slots__ = ("handle", "key", "number", "reason", "running")
+    __slots__ = ("asker", "handle", "key", "number", "reason", "running", "told")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, asker: int | None = None) -> None:
         self.number = number
+        self.asker = asker  # the job that waits for it
+        self.told = asker is None  # of its being spawned: one that a job asks for is told of when it runs
         self.reason: Reason = "checkpoint"
         self.key = 0
         self.running = False
@@ -323,10 +327,26 @@ class _Stepped(Coroutine[object, object, str]):
         self._inner.close()
 
     def __await__(self) -> Generator[object, object, str]:
-        raise TypeError("a task's coroutine is driven, not awaited")
+        """Be driven from within another coroutine."""
+        step = partial(self.send, None)
+        while True:
+            try:
+                request = step()
+            except StopIteration as end:
+                return str(end.value)
+            try:
+                yield request
+            except BaseException as error:
+                step = partial(self.throw, error)
+            else:
+                step = partial(self.send, None)
 
     def _step(self, resume: Callable[[], object]) -> object:
         run, task = self._run, self._task
+        run.let_workers_rest()
+        if not task.told:
+            task.told = True
+            run.tell(trace.Spawn(run.turn, task.number))
         run.tell(trace.Step(run.turn, task.number, run.now()))
         try:
             request = resume()
@@ -342,6 +362,7 @@ class _Stepped(Coroutine[object, object, str]):
             run.ended(task, "cancelled", "")
             raise
         run.suspended(task)
+        run.let_workers_rest()
         return request
 
 
@@ -380,6 +401,10 @@ class Lockstep:
         self._entered = 0
         self._services = Services(self)
         self._listener: socket.socket | None = None
+        self._crew = Crew(self)
+        self._submitted = False
+        self._handled = False  # whether the loop hands events to workers by itself
+        self._on_the_loose = False  # whether, in this turn, the loop may set workers going by itself
         self._loop: Adapter
         self._sharing: Sharing
 
@@ -387,10 +412,13 @@ class Lockstep:
 
     def run(self, make: Callable[[World], Adapter]) -> None:
         """Run the scenario on a new loop."""
-        with self._alarm():
+        with self._alarm(), self._crew.watching():
             self._loop = make(self)
             self._sharing = Sharing(self, self._loop.primitives())
             try:
+                if self._scenario.workers:
+                    self._loop.start_workers(self._scenario.workers)
+                    self.tell(trace.Pool(self._scenario.workers))
                 if self._scenario.echo:
                     self._listen()
                 for _ in range(self._scenario.streams):
@@ -409,6 +437,7 @@ class Lockstep:
 
     def _end(self) -> None:
         self._silence()
+        self._crew.dismiss()
         try:
             try:
                 self._services.hang_up()
@@ -491,8 +520,13 @@ class Lockstep:
     def _wait(self, epoll: _Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
         if self._ended:
             return epoll.ready(maxevents)
-        if self.turn and _switches() != self._switches:
+        # Where the loop itself sets workers going, one may want the interpreter when the loop lets go of it:
+        # the loop's thread then waits for the interpreter, and nobody can tell that from another suspension.
+        if self.turn and _switches() != self._switches and not self._on_the_loose:
             self.tell(trace.Suspend("loop"))
+        if self._scenario.workers:
+            self._waiting = True
+            self._crew.settle()
         timeout = _granted(seconds)
         self._passed += 1
         self._heard += 1
@@ -505,6 +539,7 @@ class Lockstep:
         if self.turn >= MAX_TURNS:
             self._finish()
         self._waiting = False
+        self._on_the_loose = self._handled or self._crew.asking > 0
         self._switches = _switches()
         return batch
 
@@ -520,6 +555,11 @@ class Lockstep:
         while not batch and timeout != 0:
             self._asleep(sample=first)
             first = False
+            if not self._script and self._crew.holds and not self._something_is_due(timeout):
+                # Every job ends: the world releases those that the script has left.
+                self._crew.release(0)
+                batch = epoll.ready(maxevents)
+                continue
             if not self._script:
                 if not self._service_acts(until):
                     return self._nobody_acts(None if until is None else until - self._now)
@@ -562,10 +602,16 @@ class Lockstep:
         if sample:
             self._services.tell_dropped()
             threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+            # But for those of the pool, whose number is another's affair.
+            threads -= min(self._scenario.workers, max(0, threads - 2))
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
             self._sharing.rest()
         self.tell(trace.Suspend("loop"))
+
+    def _something_is_due(self, timeout: int | None) -> bool:
+        """Whether the loop waits for an instant, and not for lack of anything else as long as it can."""
+        return timeout is not None and timeout < AN_HOUR and self._live_timers + self._live_tasks > 0
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
         if timeout is not None and self._live_timers + self._live_tasks + self._services.live:
@@ -594,6 +640,8 @@ class Lockstep:
                 self._connect()
             case script.Post(count=count, body=body):
                 self._post(count, body, asleep=asleep)
+            case script.Unblock(job=index):
+                self._crew.release(index)
             case script.Elapse():
                 pass
             case script.Answer(transport=transport, request=request, how=how):
@@ -701,7 +749,7 @@ class Lockstep:
 
     def _posted(self, number: int, call: int, body: Program) -> Callable[[], None]:
         def run() -> None:
-            self.tell(trace.Deliver(call))
+            self._deliver(call)
             self._handle(trace.Run(self.turn, number), body)
 
         return run
@@ -755,6 +803,11 @@ class Lockstep:
         self._calls += 1
         return self._calls - 1
 
+    def _deliver(self, call: int) -> None:
+        """Tell that the result of ``call`` comes now, on its way through the loop."""
+        self.let_workers_rest()
+        self.tell(trace.Deliver(call))
+
     def _new_callback(self) -> int:
         self._callbacks += 1
         return self._callbacks - 1
@@ -788,6 +841,7 @@ class Lockstep:
         if self._ended:
             return
         self._heard += 1
+        self.let_workers_rest()
         if start is not None:
             self.tell(start)
         try:
@@ -802,7 +856,7 @@ class Lockstep:
         number = self._new_callback()
 
         def run() -> None:
-            self.tell(trace.Deliver(call))
+            self._deliver(call)
             if then is not None:
                 then()
             self._handle(trace.Run(self.turn, number), body)
@@ -857,6 +911,13 @@ class Lockstep:
                     self._cancel_task(self._tasks[index % len(self._tasks)])
             case script.SetEvent(event=index):
                 self._set_event(index)
+            case script.Submit(body=job_body):
+                if self._scenario.workers:
+                    self._submit(job_body)
+            case script.HandleOnWorkers(stream=index, size=size):
+                handled = self._server_end(index)
+                if self._scenario.workers and handled is not None and "Handle" in self._loop.shows:
+                    self._handle_on_workers(handled, size)
             case script.CancelScope(scope=index):
                 if self._scopes:
                     self._cancel_scope(self._scopes[index % len(self._scopes)])
@@ -879,7 +940,7 @@ class Lockstep:
         def run() -> None:
             if self._ended:
                 return
-            self.tell(trace.Deliver(call))
+            self._deliver(call)
             if timer in self._timers:
                 self._timers.remove(timer)
                 self._live_timers -= 1
@@ -1009,6 +1070,7 @@ class Lockstep:
                     | script.WaitEvent()
                     | script.Join()
                     | script.Operate()
+                    | script.ToThread()
                     | script.Within()
                     | script.Hold()
                     | script.WaitNotified()
@@ -1037,7 +1099,8 @@ class Lockstep:
         self.tell(trace.Settle(self.turn, "join", task.number))
 
     def _cancel_task(self, task: _Task) -> None:
-        assert task.handle is not None
+        if task.handle is None:
+            return
         self.tell(trace.CancelRequest(self.turn, task.number))
         task.handle.cancel()
 
@@ -1066,6 +1129,9 @@ class Lockstep:
                 await self._join(task, self._tasks[index % len(self._tasks)])
             case script.Operate(operation=index, ready=ready):
                 await self._operate_other(task, index, ready=ready)
+            case script.ToThread(body=body):
+                if self._scenario.workers:
+                    await self._to_thread(task, body)
             case script.Within(delay=delay, body=body):
                 await self._within(task, None if delay is None else delay * TICK, body)
             case script.Hold() | script.WaitNotified() | script.Notify() | script.Put() | script.Get():
@@ -1194,6 +1260,108 @@ class Lockstep:
         outcome, value = seen
         self.tell(trace.Joined(self.turn, task.number, target.number, outcome, value))
 
+    # -- jobs
+
+    def let_workers_rest(self) -> None:
+        """Wait for workers that may have been set going. What that does to the loop's thread is our doing."""
+        if self._ended or not (self._submitted or self._on_the_loose or self._crew.asking):
+            return
+        if self._crew.thread() != "loop":
+            return
+        self._submitted = False
+        waiting, self._waiting = self._waiting, True
+        before = _switches()
+        self._crew.settle()
+        self._switches += _switches() - before
+        self._waiting = waiting
+
+    def _submit(self, body: JobProgram) -> None:
+        job = self._crew.new_job()
+
+        def done(take: Callable[[], str]) -> None:
+            self._deliver(call)
+            self._crew.tell_result(job, take)
+
+        self.tell(trace.Submit(self.turn, job, None, None))
+        with self._calling("submit", delivered=False) as call:
+            self._loop.submit(lambda: self._job(job, body), done)
+        self._submitted = True
+        self.let_workers_rest()
+
+    async def _to_thread(self, task: _Task, body: JobProgram) -> None:
+        job, key = self._crew.new_job(), self._new_key()
+        self.tell(trace.Submit(self.turn, job, task.number, task.asker))
+        self._submitted = True
+
+        def run() -> str:
+            return self._job(job, body, key)
+
+        try:
+            value = await self._operate(task, "to_thread", "event", key, lambda: self._loop.to_thread(run))
+        except Exception as error:
+            self._crew.tell_result(job, partial(_raise, error))
+        except Stuck:
+            raise
+        except BaseException:
+            self.tell(trace.Abandon(self.turn, job))
+            raise
+        else:
+            self._crew.tell_result(job, lambda: str(value))
+
+    def _job(self, job: int, body: JobProgram, key: int | None = None) -> str:
+        """A job, on its worker. ``key`` is the event that its end is."""
+
+        def do_all() -> str:
+            for do in body:
+                self._do_in_job(job, do)
+            return f"value of job {job}"
+
+        def ended() -> None:
+            if key is not None:
+                self.tell(trace.Settle(self.turn, "event", key))
+
+        return self._crew.job(job, do_all, ended)
+
+    def _do_in_job(self, job: int, do: script.JobDo) -> None:
+        self._heard += 1
+        match do:
+            case script.Block():
+                self._crew.hold()
+            case script.Fail():
+                self._booms += 1
+                raise BoomError(f"Boom{self._booms}")
+            case script.AskLoop(body=body):
+                with self._crew.asks(job) as answerable:
+                    if answerable:
+                        task = _Task(len(self._tasks), asker=job)
+                        self._tasks.append(task)
+                        self._live_tasks += 1
+                        self._loop.from_thread(lambda: _Stepped(self, task, self._task(task, body)))
+
+    def _handle_on_workers(self, stream: _Stream, size: int) -> None:
+        server = stream.server
+        assert server is not None
+
+        def handle() -> str:
+            data = b""
+            with _gone():
+                data = server.recv(size)
+                self.tell(trace.Read(self.turn, stream.number, data))
+            # What the loop is up to now is not known; once it is held, and released, the job may do anything.
+            self._crew.hold()
+            if not data:
+                self._loop.post(lambda: self._loop.disarm(registration))
+            return ""
+
+        try:
+            registration = self._loop.handle_on_workers(
+                server, lambda: self._crew.handler(stream.number, handle)
+            )
+            self._handled = True
+        except Exception as error:
+            name = type(error).__name__
+            self.tell(trace.Refuse(self.turn, stream.fd, stream.number, "read", name))
+
     def _event(self, index: int) -> tuple[int, Operation]:
         if index not in self._events:
             self._events[index] = (self._new_key(), self._loop.operations()["Event.wait"]())
@@ -1229,6 +1397,10 @@ def _granted(seconds: float | None) -> int | None:
     if seconds is None or seconds < 0:
         return None
     return -(-math.ceil(seconds * 1e9) // _POLL_UNIT) * _POLL_UNIT
+
+
+def _raise(error: Exception) -> str:
+    raise error
 
 
 def _forget(event: Event) -> None:

@@ -20,7 +20,7 @@ import binascii
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Literal, TypeAlias
 
 from loopspec.conformance.result import UsageError
@@ -215,6 +215,40 @@ class Operate:
 
 
 @dataclass(frozen=True, slots=True)
+class Submit:
+    """Have a worker do a job."""
+
+    body: JobProgram
+
+
+@dataclass(frozen=True, slots=True)
+class HandleOnWorkers:
+    """Have workers handle a stream: each time they take at most ``size`` bytes, and are held."""
+
+    stream: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToThread:
+    """Wait for a job that a worker does."""
+
+    body: JobProgram
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """In a job: block, until the script releases it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskLoop:
+    """In a job: have the loop run a task, and wait for it."""
+
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Acquire one of two locks, semaphores or conditions; do ``body``; release it whatever happens."""
 
@@ -351,6 +385,8 @@ Do: TypeAlias = (
     | Spawn
     | CancelTask
     | SetEvent
+    | Submit
+    | HandleOnWorkers
     | CancelScope
     | Ask
     | CancelAsk
@@ -360,10 +396,12 @@ Do: TypeAlias = (
 Share: TypeAlias = Hold | WaitNotified | Notify | Put | Get
 Remote: TypeAlias = AwaitReply | ConverseByCoroutine
 AsyncDo: TypeAlias = (
-    Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate | Within | Share | Remote
+    Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate | Within | Share | ToThread | Remote
 )
+JobDo: TypeAlias = Block | AskLoop | Fail
 Program: TypeAlias = tuple[Do, ...]
 TaskProgram: TypeAlias = tuple[Do | AsyncDo, ...]
+JobProgram: TypeAlias = tuple[JobDo, ...]
 
 # --- outside: what clients and threads do ---------------------------------------------------------------
 
@@ -426,6 +464,13 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
+class Unblock:
+    """A job that is held goes on: the longest held is the first."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
 class Elapse:
     """Nobody acts until the loop's wait times out."""
 
@@ -463,6 +508,7 @@ Act: TypeAlias = (
     | Leave
     | Reset
     | Post
+    | Unblock
     | Elapse
     | Answer
     | BreakOff
@@ -482,13 +528,15 @@ class At:
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """``streams`` clients are there from the start, over TCP or Unix sockets. The server's ends of their
-    streams are the program's, or, with ``echo``, those of the loop's own echo server."""
+    streams are the program's, or, with ``echo``, those of the loop's own echo server. The loop has a pool of
+    ``workers`` threads, or none."""
 
     streams: int
     tcp: bool
     echo: bool
     program: Program
     script: tuple[At, ...]
+    workers: int = 0
 
 
 # --- to a token and back ----------------------------------------------------------------------------------
@@ -498,10 +546,11 @@ _NODES: Mapping[str, type] = {
     for cls in (
         *(Soon, Later, CancelTimer, Hoard, Watch, WatchFile, Unwatch, Close, Reopen, Take, Give, Fail, Work),
         *(Spawn, CancelTask, SetEvent, Checkpoint, Sleep, Receive, SendAll, WaitEvent, Join, Operate),
+        *(Submit, HandleOnWorkers, ToThread, Block, AskLoop),
         *(CancelScope, Hold, WaitNotified, Notify, Put, Get, Within),
-        *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Elapse, At, Scenario),
         *(Ask, CancelAsk, HangUp, AwaitReply, Question, Plan, Dialogue),
         *(ConverseByCallbacks, ConverseByCoroutine, Answer, BreakOff, ConverseBlocking),
+        *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Unblock, Elapse, At, Scenario),
     )
 }
 _TOKEN_VERSION = "1"
@@ -520,7 +569,10 @@ def _unpack(value: object) -> object:
         return value
     if value and isinstance(value[0], str) and value[0] in _NODES:
         cls = _NODES[value[0]]
-        if len(value) - 1 != len(fields(cls)):
+        members = fields(cls)
+        # What a token of an earlier edition does not have is as it was then: the default.
+        required = sum(entry.default is MISSING for entry in members)
+        if not required <= len(value) - 1 <= len(members):
             raise ValueError(f"{value[0]} has {len(value) - 1} fields")
         return cls(*(_unpack(item) for item in value[1:]))
     return tuple(_unpack(item) for item in value)
@@ -566,6 +618,8 @@ def in_words(scenario: Scenario) -> tuple[str, ...]:
     """``scenario`` as a person reads it, a line each."""
     kind = "TCP" if scenario.tcp else "Unix"
     lines = []
+    if scenario.workers:
+        lines.append(f"{scenario.workers} worker" + "s" * (scenario.workers > 1))
     if scenario.echo:
         lines.append(f"an echo server, {scenario.streams} {kind} clients")
     elif scenario.streams:

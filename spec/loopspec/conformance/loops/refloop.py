@@ -282,6 +282,30 @@ class RefloopLoop:
     def scope(self, delay: int | None) -> _Scope:
         return _Scope(deadline=None if delay is None else self._reactor.clock() + delay)
 
+    # -- worker threads
+
+    def start_workers(self, count: int) -> None:
+        # They start when there is something to do.
+        self._runtime.close()
+        self._runtime = refloop.Runtime(self._reactor, workers=count)
+
+    def submit(self, function: Callable[[], str], done: Callable[[Callable[[], str]], None]) -> object:
+        return self._runtime.workers.submit(function, done=lambda job: done(job.take))
+
+    def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
+        return refloop.to_thread(function)
+
+    def from_thread(self, job: Job) -> str:
+        # To the type checker a job gives a coroutine like any other value; from_thread gives that one's
+        # value.
+        return str(refloop.from_thread(job))
+
+    def handle_on_workers(self, sock: socket.socket, handler: Callable[[], None]) -> object:
+        register = self._runtime.workers.register
+        return register(sock, refloop.Direction.READ, lambda _events: handler()).disarm
+
+    # -- servers
+
     def serve_echo(self, listener: socket.socket) -> None:
         self._runtime.spawn(partial(refloop.serve, refloop.Listener(listener), _echo))
 
