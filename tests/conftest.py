@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import signal
 import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -65,6 +66,15 @@ def nothing_is_left_behind() -> Iterator[None]:
     gc.collect()  # what hangs in a cycle is not yet lost, and not yet given back
     assert _held() == held
     assert multiprocessing.active_children() == []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts_are_heard() -> Iterator[None]:
+    """A shell has what it starts in the background ignore SIGINT, and the programs that tests interrupt would
+    inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -26,7 +26,11 @@ names one confirms its interest with the kernel each time. :meth:`Reactor.notify
 
 **Ghosts.** A closed number of which a duplicate lives on in the process or in a child goes on being
 reported, and cannot be removed by that number (epoll(7), Q6). When an event comes that the table cannot
-explain, the interest set is built anew; nothing else helps.
+explain, the interest set is built anew; nothing else helps. The same is done without waiting for a second
+event if the handler of the first has found its descriptor closed, or if an entry that was just reported, and
+that nobody holds, cannot be removed: so a ghost costs one wake-up and never a spin.
+
+**Signals** are posts, and are explained in :mod:`refloop.signals`.
 
 **Threads.** All belongs to the thread that made the reactor, and every call from another thread, from a
 forked child or after :meth:`Reactor.close` is refused by one comparison: the owner's identity, zeroed when it
@@ -44,7 +48,6 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from enum import Enum
 from threading import get_ident
 from typing import Final, NoReturn, Protocol
@@ -57,6 +60,7 @@ from refloop.errors import (
     ForkedError,
 )
 from refloop.kernel import ERR, ET, HUP, IN, LINUX, ONESHOT, OUT, RDHUP, Kernel, Resource, poll_timeout
+from refloop.signals import Signals
 from refloop.timers import Callback, Timer, Timers
 
 BATCH: Final = 256
@@ -232,6 +236,8 @@ class Registration:
             self._handler(events)
         except Exception as error:
             self._reactor.on_error(error)
+        if self.live and _is_gone(self._slot):
+            self._reactor.bury(self._slot)
 
     def settle_closed(self) -> None:
         self.live = False
@@ -269,6 +275,8 @@ class Reactor:
         self._slots: dict[int, Slot] = {}
         self._unconsumed: list[Slot] = []
         self._removed_in = -1  # the last turn in which something left the interest set
+        self._lost = False  # whether something could not be taken out of the interest set
+        self._signals: Signals | None = None
         self._owner = get_ident()
         self._forked = False
         self._signalled = False
@@ -291,7 +299,8 @@ class Reactor:
             self._refuse()
         self._turning = True
         try:
-            batch = self._poll(self._timeout(), self.maxevents)
+            timeout = self._timeout()
+            batch = self._poll(timeout, self.maxevents)
             self.turns += 1
             self._dispatch(batch)
             self._fire_due()
@@ -437,6 +446,27 @@ class Reactor:
                 raise
         return handle
 
+    # --- signals ------------------------------------------------------------------------------------
+
+    def add_signal_handler(self, number: int, callback: Callback, *args: object) -> None:
+        """Run ``callback(*args)`` in the ready phase of a turn when the process has got signal ``number``; a
+        later handler takes the place of an earlier one.
+
+        Deliveries that come before Python has looked count as one, as signals do. Raises ValueError on
+        another thread than the main one, and for a number that is no signal's; OSError for SIGKILL and
+        SIGSTOP.
+        """
+        self._mine()
+        if self._signals is None:
+            self._signals = Signals()
+            self.register(self._signals.fileno(), Direction.READ, self._signals.drain)
+        self._signals.handle(number, lambda: self.call_soon_threadsafe(callback, *args))
+
+    def remove_signal_handler(self, number: int) -> bool:
+        """Handle signal ``number`` as before :meth:`add_signal_handler`; whether it was handled here."""
+        self._mine()
+        return self._signals is not None and self._signals.restore(number)
+
     # --- descriptors --------------------------------------------------------------------------------
 
     def register(
@@ -530,10 +560,10 @@ class Reactor:
         if mask == 0:
             if before:
                 self._removed_in = self.turns
-                with suppress(
-                    OSError
-                ):  # closed behind our back: it is gone, or a ghost that will show itself
+                try:
                     self._poller.unregister(fd)
+                except OSError:  # closed behind our back: it is gone, or a ghost that will show itself
+                    self._lost = True
             return
         if before:
             try:
@@ -548,12 +578,21 @@ class Reactor:
         slot.mask = slot.told = mask
 
     def _drop_unconsumed(self) -> None:
-        """No interest in what was reported in the turn that ends and is still held by nobody."""
+        """No interest in what was reported in the turn that ends and is still held by nobody. What was
+        reported and cannot be removed is a ghost."""
+        self._lost = False
         for slot in self._unconsumed:
             wanted = slot.wanted()
             if wanted != slot.mask and not slot.closed:
                 self.tell(slot, wanted)
         self._unconsumed.clear()
+        if self._lost:
+            self._rebuild()
+
+    def bury(self, slot: Slot) -> None:
+        """End what was armed for a descriptor that has been reported, and is found to be closed."""
+        self._settle_closed(slot)
+        self._rebuild()
 
     def _unknown(self, fd: int) -> None:
         """An event on a number with no entry: the waker's, or one that went earlier in this turn, or a
@@ -602,6 +641,8 @@ class Reactor:
         for slot in tuple(self._slots.values()):
             self._settle_closed(slot)
         self.timers.clear()
+        if self._signals is not None:
+            self._signals.close()
         self._owner = 0
         try:
             while self.ready:
@@ -650,6 +691,8 @@ _REACTORS: weakref.WeakSet[Reactor] = weakref.WeakSet()
 def _disown() -> None:
     for reactor in tuple(_REACTORS):
         reactor._forked = True
+        if reactor._owner and reactor._signals is not None:
+            reactor._signals.close()
         reactor._owner = 0
 
 

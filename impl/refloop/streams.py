@@ -96,6 +96,7 @@ class SocketStream:
             )
         while True:
             yield self._readable
+            self._readable.release()
             if self.closed:
                 raise ClosedResourceError("the stream was closed before the task that was woken ran")
             try:
@@ -129,7 +130,8 @@ class SocketStream:
         writable = Readiness(runtime.reactor, runtime.reactor.slot(self.socket), Direction.WRITE)
         try:
             while rest:
-                yield from suspend(writable)
+                yield writable
+                writable.release()
                 if self.closed:
                     raise ClosedResourceError("the stream was closed before all was sent")
                 try:
@@ -186,6 +188,7 @@ class Listener:
         """
         while True:
             await suspend(self._readable)
+            self._readable.release()
             if self.closed:
                 raise ClosedResourceError("the listener was closed before the task that was woken ran")
             try:

@@ -3,7 +3,8 @@
 A wait for a descriptor is the only one on the path of every request, and is made to cost little there. Its
 trap, :class:`Readiness`, holds one direction of a reactor's slot while a task waits, and belongs to whoever
 waits again and again, a stream for instance: no object is made for a wait. Its interest stays with the kernel
-between waits.
+between waits. The direction is held until the step in which the task acts, and not only until it is woken:
+readiness is a hint, and who finds that another has taken what was there waits on, undisturbed by newcomers.
 """
 
 from __future__ import annotations
@@ -59,34 +60,34 @@ class Readiness(Trap):
         self._task = task
 
     def abort(self, _task: Task[object], /) -> None:
-        self._release()
+        self._task = None
+        self.release()
 
     def fire(self, _events: int, /) -> None:
-        if self._reads:
-            self._slot.reader = None
+        task, self._task = self._task, None
+        if task is None:
+            self.release()  # it was woken and has not run: it was abandoned, and nobody will
         else:
-            self._slot.writer = None
-        self._task.wake()  # type: ignore[union-attr]  # who holds a slot has a task
+            task.wake()
 
     def settle_closed(self) -> None:
-        error = ClosedResourceError(f"descriptor {self.fd} was closed while a task waited for it")
-        self._release().wake(error)
+        task, self._task = self._task, None
+        if task is not None:  # who was woken already sees it when it runs
+            task.wake(ClosedResourceError(f"descriptor {self.fd} was closed while a task waited for it"))
 
-    def _release(self) -> Task[object]:
-        task = self._task
-        assert task is not None
-        self._task = None
+    def release(self) -> None:
+        """Let others hold the direction: the task that was woken runs."""
         if self._reads:
             self._slot.reader = None
         else:
             self._slot.writer = None
-        return task
 
     @types.coroutine
     def wait(self) -> Generator[Trap, None, None]:
         """Suspend until the descriptor is ready, or raise :class:`ClosedResourceError` if it is closed before
         this task runs again; the number may be somebody else's by then."""
         yield from suspend(self)
+        self.release()
         if self._slot.closed:
             raise ClosedResourceError(f"descriptor {self.fd} was closed before the task that was woken ran")
 

@@ -15,6 +15,7 @@ from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import (
+    Abandon,
     Await,
     Begin,
     CancelRequest,
@@ -317,6 +318,7 @@ _UNKNOWN = _Stream()
         Leave: None,
         Reset: None,
         Close: None,
+        Abandon: None,
         Quiescent: None,
     },
 )
@@ -360,7 +362,11 @@ class OncePerWake:
             case Connect(stream=stream):
                 return self._stirred(stream)
             case (
-                HalfClose(stream=stream) | Leave(stream=stream) | Reset(stream=stream) | Close(stream=stream)
+                HalfClose(stream=stream)
+                | Leave(stream=stream)
+                | Reset(stream=stream)
+                | Close(stream=stream)
+                | Abandon(stream=stream)
             ):
                 return self._stirred(stream, ended=True)
             case Spawn(task=task):

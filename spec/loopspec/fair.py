@@ -17,6 +17,7 @@ from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import LOOP_THREAD
 from loopspec.ready import Agenda, Armed, Due, Table, Thing, Waiting, armed, disarmed, named
 from loopspec.trace import (
+    Abandon,
     Arm,
     AtRest,
     Await,
@@ -65,6 +66,7 @@ _FRESH = 1 << 62
         Arm: None,
         Disarm: None,
         Close: None,
+        Abandon: None,
         Dispatch: None,
         Enqueue: None,
         Post: None,
@@ -142,6 +144,7 @@ and once because it was ready again before its turn came."""
     also={
         Disarm: None,
         Close: None,
+        Abandon: None,
         Send: None,
         HalfClose: None,
         Leave: None,
@@ -285,6 +288,7 @@ def _lead(task: int, runner: _Runner, other: int, its: _Runner) -> int:
         Arm: None,
         Disarm: None,
         Close: None,
+        Abandon: None,
         TimerArm: None,
         TimerCancel: None,
         Enqueue: None,
@@ -331,7 +335,7 @@ class NoneStarves:
                 return self._with(armed(self.table, event), self.agenda, self.queued)
             case Disarm():
                 return self._with(disarmed(self.table, event), self.agenda, self.queued)
-            case Close(fd=fd):
+            case Close(fd=fd) | Abandon(fd=fd):
                 return self._with(self.table.drop(fd), self.agenda, self.queued)
             case WaitReturn(at=at, batch=batch):
                 return NoneStarves(self.table, self.agenda, self.queued, self.told_late, batch, at)

@@ -9,15 +9,16 @@ Where a sentence admits several readings, the rule takes the one that no correct
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map, value
-from loopspec.judge import Broken, Kept, Progress
-from loopspec.ready import Armed, Table, armed, disarmed, found, named
+from loopspec.judge import EVERY, Broken, Kept, Progress
+from loopspec.ready import Agenda, Armed, Due, Table, armed, disarmed, found, named
 from loopspec.trace import (
+    Abandon,
     Arm,
     Await,
     CancelRequest,
@@ -29,8 +30,10 @@ from loopspec.trace import (
     End,
     Enqueue,
     Event,
+    Fork,
     HalfClose,
     HandlerEnd,
+    Interrupted,
     JobAsk,
     JobEnd,
     JobStart,
@@ -43,19 +46,30 @@ from loopspec.trace import (
     Report,
     Reset,
     RpcBreak,
+    RpcCall,
     RpcPart,
     RpcReply,
     RpcSettle,
     Run,
     ScopeCancel,
+    ScopeEnter,
+    ScopeExit,
     Send,
     Shut,
+    Signal,
+    Snatch,
+    Spawn,
+    StaleDisarm,
     Step,
     StopReading,
     Suspend,
+    TimerArm,
+    TimerCancel,
     TimerFire,
+    Trespass,
     WaitBegin,
     WaitReturn,
+    Worked,
     Write,
 )
 
@@ -164,6 +178,10 @@ class TurnSnapshot:
         JobStart: None,
         JobAsk: None,
         JobEnd: None,
+        Abandon: None,
+        Interrupted: None,
+        Signal: None,
+        Trespass: None,
     },
 )
 @value
@@ -395,6 +413,7 @@ class _Failure(NamedTuple):
         Arm: None,
         Disarm: None,
         Close: None,
+        Abandon: None,
         Send: None,
         Read: None,
         Suspend: None,
@@ -443,7 +462,7 @@ class ErrorContained:
                 return self._with(armed(self.table, event))
             case Disarm(registration=registration):
                 return self._gone(disarmed(self.table, event), (registration,))
-            case Close(fd=fd):
+            case Close(fd=fd) | Abandon(fd=fd):
                 gone = tuple(entry.registration for entry in self.table.get(fd, ()))
                 return self._gone(self.table.drop(fd), gone)
             case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting:
@@ -640,6 +659,7 @@ Channel = tuple[int, Direction]
         Arm: None,
         Disarm: None,
         Close: None,
+        Abandon: None,
         Await: None,
         Step: None,
         End: None,
@@ -683,7 +703,7 @@ class OneWaiterPerDirection:
                 return self._without(_Waiter("registration", registration))
             case Refuse(stream=stream, direction=direction):
                 return Kept(self) if (stream, direction) in self.waiters else self
-            case Close(stream=stream):
+            case Close(stream=stream) | Abandon(stream=stream):
                 channels: tuple[Channel, ...] = ((stream, "read"), (stream, "write"))
                 return self._closed(channels)
             case Suspend(thread=thread) if thread == LOOP_THREAD and self.asleep:
@@ -849,6 +869,7 @@ class CloseSettlesWaiters:
         Step: None,
         CancelRequest: None,
         Close: None,
+        Abandon: None,
         WaitBegin: None,
         WaitReturn: None,
         Suspend: None,
@@ -893,7 +914,7 @@ class HupNeverDiscards:
             case CancelRequest(task=task) if task in self.waits:
                 # Whether a read that was cancelled has taken its bytes is CANCEL's question.
                 return replace(self, unread=self.unread.drop(self.waits[task][0]))
-            case Close(stream=stream):
+            case Close(stream=stream) | Abandon(stream=stream):
                 return self._closed(stream)
             case _:
                 return self
@@ -1017,3 +1038,535 @@ class RdhupEndsReadingOnly:
             f"{how}, and {self.owed} bytes are missing",
             None,
         )
+
+
+# --- the wait -----------------------------------------------------------------------------------------
+
+POLLER_UNIT = 1_000_000
+"""What a poller counts in, in nanoseconds (epoll_wait(2))."""
+
+POLLER_MAXIMUM = (2**31 - 1) * POLLER_UNIT
+"""The longest finite wait: the timeout of epoll_wait(2) is an ``int``."""
+
+_ROUNDING = 2 * POLLER_UNIT
+"""How far a wait may reach beyond the instant it is for. A loop that keeps seconds in floats rounds up to the
+unit twice, once by itself and once in the call."""
+
+
+@clause(
+    "LOOP.WAIT.TIMEOUT",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="timeouts rounded down spin: asyncio issue 106; capped ones poll",
+    watches={WaitBegin: None, WaitReturn: None, TimerArm: None, Worked: None},
+    also={
+        TimerCancel: None,
+        TimerFire: None,
+        Enqueue: None,
+        Post: None,
+        Run: None,
+        Await: None,
+        Step: None,
+        Spawn: None,
+        CancelRequest: None,
+        ScopeEnter: None,
+        ScopeCancel: None,
+        ScopeExit: None,
+        Connect: None,
+        Signal: None,
+        RpcCall: None,
+        RpcSettle: None,
+    },
+)
+@value
+class WaitTimeout:
+    """The wait's timeout is 0 iff something is ready to run; else it reaches to the earliest timer, rounded
+    up to the poller's unit and capped only by the poller's maximum; with no timer it is infinite."""
+
+    # What is ready: queued callbacks, tasks at a checkpoint or unstarted, timers that are due. A loop may
+    # have steps of its own queued, of which a trace does not tell; it then polls with timeout 0, as
+    # LOOP.IDLE.MEANS_IDLE allows it, and no more often than that. An echo server may have timers of its own.
+    # A task whose cancellation has been asked for waits for no instant any more, and what becomes of
+    # the timer of a scope between its cancellation and its end is the loop's business.
+
+    agenda: Agenda = Agenda()
+    sleepers: Map[int, int] = Map()
+    scopes: Map[int, int | None] = Map()  # by scope: its deadline, None once it is cancelled
+    calls: Map[int, int] = Map()  # by remote call: the instant after which it waits no longer
+    queued: Map[int, None] = Map()
+    tasks: Map[int, None] = Map()  # those that wait for their turn alone
+    told_late: tuple[int, ...] = ()
+    now: int = 0
+    polls: int = 0
+    known: bool = True
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step(task=task, at=at):
+                if at == self.now and task not in self.tasks and task not in self.sleepers:
+                    return self
+                sleepers, tasks = self.sleepers.drop(task), self.tasks.drop(task)
+                return replace(self, sleepers=sleepers, tasks=tasks, now=at)
+            case Await(reason="checkpoint", task=task):
+                return replace(self, tasks=self.tasks.put(task, None))
+            case Await(reason="sleep", task=task, key=instant):
+                return replace(self, sleepers=self.sleepers.put(task, instant))
+            case Spawn(task=task):
+                return replace(self, tasks=self.tasks.put(task, None))
+            case CancelRequest(task=task):
+                return replace(self, sleepers=self.sleepers.drop(task), tasks=self.tasks.drop(task), polls=0)
+            case Enqueue(callback=callback) | Post(callback=callback):
+                if callback in self.told_late:
+                    return self
+                return self._queueing(self.queued.put(callback, None), self.told_late)
+            case Run(callback=callback):
+                if callback in self.queued:
+                    return self._queueing(self.queued.drop(callback), self.told_late)
+                return self._queueing(self.queued, (*self.told_late[1 - _REMEMBERED :], callback))
+            case TimerArm(turn=turn, timer=timer, deadline=deadline):
+                return replace(self, agenda=self.agenda.put(Due(deadline, timer, turn)))
+            case TimerCancel(timer=timer) | TimerFire(timer=timer):
+                return replace(self, agenda=self.agenda.drop(timer), polls=0)
+            case Worked(at=at):
+                return replace(self, now=at)
+            case ScopeEnter(scope=scope, deadline=int(deadline)):
+                return replace(self, scopes=self.scopes.put(scope, deadline))
+            case ScopeCancel(scope=scope) if scope in self.scopes:
+                return replace(self, scopes=self.scopes.put(scope, None))
+            case ScopeExit(scope=scope):
+                return replace(self, scopes=self.scopes.drop(scope))
+            case WaitReturn(at=at, batch=batch):
+                return replace(self, now=at, polls=0 if batch else self.polls)
+            case WaitBegin(timeout=timeout) if self.known:
+                return self._waits(timeout)
+            case Connect(echo=True):
+                return replace(self, known=False)
+            case Signal():
+                return replace(self, polls=0)
+            case RpcCall(call=call, thread=thread, at=at, timeout=int(patience)) if thread == LOOP_THREAD:
+                return replace(self, calls=self.calls.put(call, at + patience))
+            case RpcSettle(call=call):
+                return replace(self, calls=self.calls.drop(call), polls=0)
+            case _:
+                return self
+
+    def _queueing(self, queued: Map[int, None], told_late: tuple[int, ...]) -> WaitTimeout:
+        return WaitTimeout(
+            *(self.agenda, self.sleepers, self.scopes, self.calls, queued, self.tasks, told_late),
+            *(self.now, 0, self.known),
+        )
+
+    def _next(self) -> int | None:
+        first = self.agenda.first
+        deadlines = [deadline for deadline in self.scopes.values() if deadline is not None]
+        instants = [*self.sleepers.values(), *deadlines, *self.calls.values()]
+        if first is not None:
+            instants.append(first.deadline)
+        return min(instants) if instants else None
+
+    def _waits(self, timeout: int | None) -> Progress:
+        instant = self._next()
+        ready = bool(self.queued or self.tasks) or (instant is not None and instant <= self.now)
+        if timeout == 0:
+            if ready:
+                return Kept(replace(self, polls=0))
+            if self.polls < HOPS:
+                return replace(self, polls=self.polls + 1)
+            return Broken(
+                "a wait with a timeout: nothing is ready to run",
+                f"{self.polls + 1} waits with timeout 0 in a row",
+                replace(self, polls=0),
+            )
+        after = replace(self, polls=0)
+        if ready:
+            return Broken("a wait with timeout 0: something is ready to run", _for(timeout), after)
+        if None in self.scopes.values():
+            return after
+        if instant is None:
+            if timeout is None:
+                return Kept(after)
+            return Broken("a wait without end: no timer is armed", _for(timeout), after)
+        least = min(instant - self.now, POLLER_MAXIMUM)
+        if timeout is not None and least <= timeout < least + _ROUNDING:
+            return Kept(after)
+        return Broken(f"a wait for {least} ns, until the earliest timer", _for(timeout), after)
+
+
+def _for(timeout: int | None) -> str:
+    return "a wait without end" if timeout is None else f"a wait for {timeout} ns"
+
+
+@clause(
+    "LOOP.WAIT.EARLY_RETURN_MOVES_NOTHING",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="EINTR: PEP 475; timeouts clamped by the poller",
+    watches={Interrupted: None, WaitBegin: None, WaitReturn: None},
+    also={
+        TimerArm: None,
+        TimerCancel: None,
+        TimerFire: None,
+        Worked: None,
+        Step: None,
+        Run: None,
+        Dispatch: None,
+    },
+)
+@value
+class EarlyReturnMovesNothing:
+    """A wait that returns early and empty moves no deadline."""
+
+    # A deadline has moved forth if its timer fires before it, and back or away if the next wait, before which
+    # nothing else has run, reaches to another instant than the interrupted one did.
+
+    deadlines: Map[int, int] = Map()
+    now: int = 0
+    end: int | None = None  # the instant that the wait reaches to
+    early: bool = False
+    moved: bool = False  # whether anything ran since, which may change what the next wait is for
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Dispatch() | Step() | Run():
+                return replace(self, moved=True) if self.early and not self.moved else self
+            case WaitReturn(at=at, batch=batch):
+                return replace(self, now=at, moved=bool(batch))
+            case WaitBegin(timeout=timeout):
+                return self._waits(timeout)
+            case Interrupted():
+                return replace(self, early=True)
+            case TimerArm(timer=timer, deadline=deadline):
+                return replace(self, deadlines=self.deadlines.put(timer, deadline), moved=True)
+            case TimerCancel(timer=timer):
+                return replace(self, deadlines=self.deadlines.drop(timer), moved=True)
+            case TimerFire(timer=timer, at=at):
+                return self._fires(timer, at)
+            case Worked(at=at):
+                return replace(self, now=at, moved=True)
+            case _:
+                return self
+
+    def _waits(self, timeout: int | None) -> Progress:
+        end = None if timeout is None else self.now + timeout
+        after = replace(self, end=end, early=False, moved=False)
+        if not self.early or self.moved or timeout == 0:
+            return after
+        if self.end == end or (self.end is not None and end is not None and abs(self.end - end) < _ROUNDING):
+            return Kept(after)
+        return Broken(
+            f"after an early return a wait that reaches to {_instant(self.end)}, as that one did",
+            f"it reaches to {_instant(end)}",
+            after,
+        )
+
+    def _fires(self, timer: int, at: int) -> Progress:
+        deadline = self.deadlines.get(timer)
+        after = replace(self, deadlines=self.deadlines.drop(timer), moved=True)
+        if not self.early or deadline is None or deadline <= at:
+            return after
+        return Broken(
+            f"timer {timer} fires no earlier than its deadline, {deadline} ns, although a wait was cut short",
+            f"it fired at {at} ns",
+            after,
+        )
+
+
+def _instant(end: int | None) -> str:
+    return "no instant" if end is None else f"{end} ns"
+
+
+# --- clean-up that comes late -------------------------------------------------------------------------
+
+
+@clause(
+    "LOOP.DISARM.BY_REGISTRATION",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="late clean-up: a number reused before its old owner lets go",
+    watches={StaleDisarm: None, Arm: None, Disarm: None, Dispatch: None, WaitBegin: None},
+    also={
+        Send: None,
+        Read: None,
+        Close: None,
+        Abandon: None,
+        WaitReturn: None,
+        Suspend: None,
+        HalfClose: None,
+        Leave: None,
+        Reset: None,
+    },
+)
+@value
+class DisarmByRegistration:
+    """Disarm names a registration, not a number: a stale one is refused or ignored, and never hits its
+    successor."""
+
+    # The successor, a registration of the same number that was live at the stale disarm, is hit if its client
+    # sends and the loop sleeps on it.
+
+    table: Table = Map()
+    successors: Map[int, tuple[int, bool]] = Map()  # by stream: the registration, and whether bytes wait
+    waiting: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Arm():
+                return replace(self, table=armed(self.table, event))
+            case Disarm(registration=registration):
+                return replace(
+                    self,
+                    table=disarmed(self.table, event),
+                    successors=self._without(lambda entry: entry == registration),
+                )
+            case Close(fd=fd, stream=stream) | Abandon(fd=fd, stream=stream):
+                return replace(self, table=self.table.drop(fd), successors=self.successors.drop(stream))
+            case StaleDisarm(registration=stale, fd=fd):
+                successors = self.successors
+                for entry in self.table.get(fd, ()):
+                    if entry.direction == "read" and entry.registration != stale:
+                        successors = successors.put(entry.stream, (entry.registration, False))
+                return self if successors is self.successors else replace(self, successors=successors)
+            case Dispatch(registration=registration):
+                left = self._without(lambda entry: entry == registration)
+                return self if left is self.successors else Kept(replace(self, successors=left))
+            case Send(stream=stream) | Read(stream=stream) if stream in self.successors:
+                registration, _ = self.successors[stream]
+                sent = isinstance(event, Send)
+                return replace(self, successors=self.successors.put(stream, (registration, sent)))
+            case WaitBegin():
+                return replace(self, waiting=True) if self.successors else self
+            case WaitReturn():
+                return replace(self, waiting=False) if self.waiting else self
+            case Suspend(thread=thread) if thread == LOOP_THREAD and self.waiting:
+                return self._sleeps()
+            case _:
+                return self
+
+    def _without(self, ended: Callable[[int], bool]) -> Map[int, tuple[int, bool]]:
+        gone = [stream for stream, (registration, _) in self.successors.items() if ended(registration)]
+        return self.successors.drop_all(gone)
+
+    def _sleeps(self) -> Progress:
+        for stream, (registration, sent) in self.successors.items():
+            if sent:
+                return Broken(
+                    f"registration {registration} is untouched by the stale disarm of another",
+                    f"its client {stream} has sent since, and the loop sleeps",
+                    replace(self, successors=self.successors.drop(stream)),
+                )
+        return self
+
+
+@clause(
+    "LOOP.HUP.HAS_A_CONSUMER",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="mask 0 spins: epoll_ctl(2) EPOLLHUP; libuv issue 1148",
+    watches={WaitReturn: None, Arm: None, Disarm: None},
+    also={Dispatch: None, Await: None, Close: None, Abandon: None, Step: None, Refuse: None},
+)
+@value
+class HupHasAConsumer:
+    """An event that nobody consumes changes the interest set."""
+
+    # Nobody: no registration is armed for the number, and no task is resumed in the turns that report it. A
+    # loop may take a few turns to let go of what it had asked for on behalf of a task (see HOPS).
+
+    table: Table = Map()
+    reported: Map[int, int] = Map()  # by number: how often in a row, with nobody there
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Step() | Await():
+                return replace(self, reported=Map()) if self.reported else self
+            case Dispatch(fd=fd) | Refuse(fd=fd):
+                return replace(self, reported=self.reported.drop(fd)) if fd in self.reported else self
+            case WaitReturn(batch=batch):
+                return self._returned(batch)
+            case Arm(fd=fd):
+                return HupHasAConsumer(armed(self.table, event), self.reported.drop(fd))
+            case Disarm():
+                return replace(self, table=disarmed(self.table, event))
+            case Close(fd=fd) | Abandon(fd=fd):
+                return HupHasAConsumer(self.table.drop(fd), self.reported.drop(fd))
+            case _:
+                return self
+
+    def _returned(self, batch: tuple[tuple[int, int], ...]) -> Progress:
+        alone = [fd for fd, _ in batch if fd not in self.table]
+        if not alone and not self.reported:
+            return self
+        ceased = any(fd not in alone for fd in self.reported)
+        reported = Map({fd: self.reported.get(fd, 0) + 1 for fd in alone})
+        spinning = [fd for fd, times in reported.items() if times > HOPS]
+        if not spinning:
+            after = replace(self, reported=reported)
+            return Kept(after) if ceased else after
+        return Broken(
+            f"descriptor {spinning[0]}, whose events nobody consumes, leaves the interest set",
+            f"{HOPS + 1} waits in a row have reported it",
+            replace(self, reported=reported.drop_all(spinning)),
+        )
+
+
+GHOSTLY = 2
+"""How often a descriptor that was closed behind the loop's back may be reported: the report that tells
+its waiter, and one that is spurious."""
+
+
+@clause(
+    "LOOP.CLOSE.BEHIND_THE_BACK",
+    Level.SHOULD,
+    Kind.BOUND,
+    Profile.LOOP,
+    source="dup and close: epoll(7) Q6",
+    watches={Abandon: "fd", WaitReturn: _numbers},
+    also={Arm: "fd", Refuse: "fd", Quiescent: EVERY},
+)
+@value
+class CloseBehindTheBack:
+    """A descriptor closed behind the loop's back costs at most one spurious wake-up, and never a busy
+    loop."""
+
+    # Written for one number, until it is used again. A report that tells a waiter is not spurious, once.
+
+    reports: int = -1
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Abandon():
+                return CloseBehindTheBack(0)
+            case WaitReturn() if self.reports >= 0:
+                if self.reports < GHOSTLY:
+                    return CloseBehindTheBack(self.reports + 1)
+                return Broken(
+                    f"at most {GHOSTLY} reports of a descriptor that has been closed",
+                    f"turn {event.turn} brings another",
+                    None,
+                )
+            case Quiescent() if self.reports > 0:
+                return Kept(None)
+            case _:
+                return None
+
+
+@clause(
+    "LOOP.DISPATCH.EVENT_IS_A_HINT",
+    Level.MUST,
+    Kind.INV,
+    Profile.LOOP,
+    source="epoll(7), spurious readiness; select(2) BUGS",
+    watches={Snatch: "stream", Send: "stream", Read: "stream", WaitBegin: EVERY},
+    also={
+        Refuse: "stream",
+        Disarm: EVERY,
+        CancelRequest: EVERY,
+        Close: "stream",
+        Abandon: "stream",
+        HalfClose: "stream",
+        Leave: "stream",
+        Reset: "stream",
+        WaitReturn: EVERY,
+        Suspend: EVERY,
+    },
+)
+@value
+class EventIsAHint:
+    """EAGAIN after a dispatch is no error and keeps the wait alive."""
+
+    # Written for one stream, from the moment when another reader has taken what the wait had found there.
+    # That the wait is alive shows when the client sends again: the loop does not sleep before it is read. A
+    # second task may be refused, for being the second.
+
+    task: int | None = None
+    hinted: bool = False
+    unread: bool = False
+    waiting: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Snatch(task=task):
+                return EventIsAHint(task, hinted=True)
+            case _ if not self.hinted:
+                return None
+            case Send():
+                return EventIsAHint(self.task, True, True, self.waiting)
+            case Read():
+                return Kept(None) if self.unread else self
+            case Refuse(task=task) if task is None or task != self.task:
+                return self
+            case Refuse(stream=stream, error=error):
+                return Broken(
+                    f"the wait for stream {stream} goes on: what was found there has been taken by another",
+                    f"it ended with {error}",
+                    None,
+                )
+            case WaitBegin():
+                return EventIsAHint(self.task, True, self.unread, True)
+            case WaitReturn():
+                return EventIsAHint(self.task, True, self.unread, False)
+            case Suspend(thread=thread):
+                if thread != LOOP_THREAD or not self.waiting or not self.unread:
+                    return self
+                return Broken(
+                    "the wait is alive, and is served when more comes",
+                    "the client has sent, and the loop sleeps",
+                    None,
+                )
+            case _:
+                return None
+
+
+# --- whose the loop is --------------------------------------------------------------------------------
+
+
+@clause(
+    "LOOP.FORK.REFUSED",
+    Level.SHOULD,
+    Kind.INV,
+    Profile.LOOP,
+    source="epoll(7) Q6: a child shares the interest set; CPython issue 66197",
+    watches={Fork: None},
+)
+@value
+class ForkRefused:
+    """A forked child that touches the inherited loop gets an error, and the parent's interest set is
+    unchanged."""
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Fork(refused=True, unchanged=True):
+                return Kept(self)
+            case Fork(refused=refused):
+                observed = "the interest set has changed" if refused else "a call was let in"
+                return Broken("the calls of a forked child raise and change nothing", observed, self)
+            case _:
+                return self
+
+
+@clause(
+    "LOOP.THREAD.OWNED",
+    Level.SHOULD,
+    Kind.INV,
+    Profile.LOOP,
+    source="muduo EventLoop::assertInLoopThread",
+    watches={Trespass: None},
+)
+@value
+class ThreadOwned:
+    """Only the thread-safe post may be called from another thread; any other call from there is refused."""
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Trespass(refused=True):
+                return Kept(self)
+            case Trespass(name=name, thread=thread):
+                return Broken(
+                    f"{name} raises in a thread that is not the loop's", f"{thread} was let in", self
+                )
+            case _:
+                return self

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from loopspec.frozen import Map, Sorted, value
 from loopspec.trace import (
+    Abandon,
     Arm,
     Await,
     CancelRequest,
@@ -203,7 +204,7 @@ class Waiting:
                 return self._armed(event, stamp)
             case Disarm():
                 return self._disarmed(event)
-            case Close():
+            case Close() | Abandon():
                 return self._closed(event)
             case _:
                 return self
@@ -293,7 +294,7 @@ class Waiting:
                 ready = ready.drop(reader)
         return Waiting(ready, self.table, unread, self.readers, self.reading, self.told_late)
 
-    def _closed(self, event: Close) -> Waiting:
+    def _closed(self, event: Close | Abandon) -> Waiting:
         gone: list[Thing] = [("registration", entry.registration) for entry in self.table.get(event.fd, ())]
         if event.stream in self.readers:
             gone.append(self.readers[event.stream])

@@ -150,9 +150,11 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A registration, or a wait, for ``fd`` in one direction has been refused with ``error``."""
+    """A registration, or the wait of ``task``, for ``fd`` in one direction has been refused with ``error``,
+    or ended by it."""
 
     turn: int
+    task: int | None
     fd: int
     stream: int
     direction: Direction
@@ -263,6 +265,111 @@ class Run:
 
     turn: int
     callback: int
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A handler, or a task's step, has computed: it is instant ``at`` now. Between two waits time passes in
+    no other way."""
+
+    turn: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The wait that ends turn ``turn`` is broken off before its time and has nothing to report (EINTR)."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDisarm:
+    """``registration`` of ``fd``, which had ended before, has been disarmed once more; ``refused`` tells
+    whether the loop said so."""
+
+    turn: int
+    registration: int
+    fd: int
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """The server's end of ``stream`` has been closed and the loop not told of it; a duplicate of ``fd`` keeps
+    its description open."""
+
+    turn: int
+    fd: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snatch:
+    """Somebody else who reads ``stream`` has taken all there was (a ``Read`` tells what), after the wait that
+    ends turn ``turn`` had found it for one who waits to read, ``task`` or a handler, and before that one
+    could."""
+
+    turn: int
+    stream: int
+    task: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal that has a handler has been delivered to the process."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """The handler of the signal starts."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trespass:
+    """Another thread has called ``name``, which is for the loop's own; ``refused``: by an exception."""
+
+    turn: int
+    thread: str
+    name: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A forked child has called the inherited loop: ``refused`` says that each call raised, ``unchanged``
+    that the interest set which it shares with its parent was the same after them."""
+
+    turn: int
+    refused: bool
+    unchanged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The loop, which runs no more, begins to close."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The loop has been closed."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusePost:
+    """The post of ``callback`` from another thread has been refused by an exception."""
+
+    turn: int
+    callback: int
+    thread: str
 
 
 # --- coroutines ---------------------------------------------------------------------------------------
@@ -433,7 +540,7 @@ class JobResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Abandon:
+class JobAbandon:
     """The one who waited for ``job`` has been cancelled: nobody waits for it any more."""
 
     turn: int
@@ -531,11 +638,12 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class ScopeEnter:
-    """``task`` enters cancel scope ``scope``, inside those it is in."""
+    """``task`` enters cancel scope ``scope``, inside those it is in; ``deadline`` None is without one."""
 
     turn: int
     task: int
     scope: int
+    deadline: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -738,6 +846,15 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """The server's end of ``stream`` is writable, while the loop sleeps; its client has taken all that the
+    kernel had for it."""
+
+    turn: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shut:
     """The server's end of ``stream`` has been closed or shut down for sending after what was written."""
 
@@ -824,6 +941,18 @@ Event: TypeAlias = (
     | Enqueue
     | Post
     | Run
+    | Worked
+    | Interrupted
+    | StaleDisarm
+    | Abandon
+    | Snatch
+    | Signal
+    | Caught
+    | Trespass
+    | Fork
+    | Closing
+    | Closed
+    | RefusePost
     | Spawn
     | Step
     | Begin
@@ -840,8 +969,8 @@ Event: TypeAlias = (
     | JobStart
     | JobAsk
     | JobEnd
+    | JobAbandon
     | JobResult
-    | Abandon
     | Uncaught
     | Handle
     | Handled
@@ -873,6 +1002,7 @@ Event: TypeAlias = (
     | Reset
     | Read
     | Write
+    | Room
     | Shut
     | Quiescent
     | Serves

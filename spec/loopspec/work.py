@@ -18,12 +18,12 @@ from loopspec.frozen import Map
 from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.loop import LOOP_THREAD
 from loopspec.trace import (
-    Abandon,
     Call,
     CancelRequest,
     Event,
     Handle,
     Handled,
+    JobAbandon,
     JobEnd,
     JobRefuse,
     JobResult,
@@ -76,7 +76,7 @@ class OnlyOnWorkers(NamedTuple):
     Profile.POOL,
     source="reactor",
     watches={Submit: "job", JobEnd: "job", JobResult: "job", Quiescent: EVERY},
-    also={Abandon: "job"},
+    also={JobAbandon: "job"},
 )
 class ResultOnLoopThread(NamedTuple):
     """A job's outcome is delivered once, on the loop thread."""
@@ -94,7 +94,7 @@ class ResultOnLoopThread(NamedTuple):
                 return ResultOnLoopThread(submitted=True)
             case JobEnd(job=job) if self.submitted:
                 return self._replace(ended=job)
-            case Abandon():
+            case JobAbandon():
                 return self._replace(abandoned=True)
             case JobResult(job=job, thread=thread):
                 return self._delivers(job, thread)
@@ -199,7 +199,7 @@ class _Queued(NamedTuple):
     Profile.POOL,
     source="concurrent.futures",
     watches={Pool: None, Submit: None, JobStart: None, JobEnd: None},
-    also={CancelRequest: None, Abandon: None, JobRefuse: None},
+    also={CancelRequest: None, JobAbandon: None, JobRefuse: None},
 )
 class PoolBounded(NamedTuple):
     """Never more jobs run than there are workers; the rest wait in order."""
@@ -220,7 +220,7 @@ class PoolBounded(NamedTuple):
                 return self._replace(queued=(*self.queued, _Queued(job, task, waits)))
             case CancelRequest(task=task):
                 return self._replace(cancelled=self.cancelled.put(task, None))
-            case Abandon(job=job) | JobRefuse(job=job):
+            case JobAbandon(job=job) | JobRefuse(job=job):
                 return self._without(job)
             case JobStart(job=job):
                 return self._starts(job)
@@ -248,12 +248,12 @@ class PoolBounded(NamedTuple):
 
 @clause(
     "WORK.POOL.NO_SELF_DEADLOCK",
-    Level.SHOULD,
+    Level.MUST,
     Kind.INV,
     Profile.POOL,
     source="concurrent.futures, ThreadPoolExecutor: deadlocks can occur when a job waits for another",
     watches={Pool: None, Submit: None, JobStart: None, JobEnd: None, Quiescent: None},
-    also={Abandon: None, JobRefuse: None},
+    also={JobAbandon: None, JobRefuse: None},
 )
 class NoSelfDeadlock(NamedTuple):
     """No job waits for a job that can run only on the worker it occupies: it is refused, or the pool
@@ -278,7 +278,7 @@ class NoSelfDeadlock(NamedTuple):
             case JobRefuse(job=job):
                 after = self._replace(owed=self.owed.drop(job))
                 return Kept(after) if job in self.owed else after
-            case Abandon(job=job):
+            case JobAbandon(job=job):
                 return self._replace(owed=self.owed.drop(job))
             case JobEnd(job=job):
                 return self._replace(running=self.running.drop(job))
@@ -299,7 +299,7 @@ class NoSelfDeadlock(NamedTuple):
     Kind.INV,
     Profile.POOL,
     source="CPython issue 107505; asyncio issue 123",
-    watches={Pool: None, JobStart: None, JobEnd: None, Abandon: None, Uncaught: None},
+    watches={Pool: None, JobStart: None, JobEnd: None, JobAbandon: None, Uncaught: None},
     also={JobResult: None},
 )
 class CancelKeepsWorkerBusy(NamedTuple):
@@ -322,7 +322,7 @@ class CancelKeepsWorkerBusy(NamedTuple):
                 if job not in self.abandoned:
                     return after
                 return Kept(after._replace(dropping=self.dropping.put(thread, job)))
-            case Abandon(job=job):
+            case JobAbandon(job=job):
                 return self._replace(abandoned=self.abandoned.put(job, None))
             case JobResult(job=job) if job in self.abandoned:
                 return Broken(f"the result of job {job} is dropped", "it was delivered", self)

@@ -25,8 +25,15 @@ SEED = 1
 
 #: A notification is lost with the task that it woke up to 3.12.1, https://github.com/python/cpython/issues/112202;
 #: asyncio.timeout takes a request that was made before it for its own, https://github.com/python/cpython/issues/134471.
-FAILED_BY_ASYNCIO = ("CANCEL.REQUEST.NEVER_LOST",) + (
-    ("PRIM.HANDOFF.PASSES_ON",) if sys.version_info < (3, 12, 2) else ()
+#: A signal is lost if its number does not fit into the pipe that posts have filled. The executor suspends the
+#: loop until a thread that it starts is running, and lets a job wait for one that needs the same thread.
+FAILED_BY_ASYNCIO = (
+    "CANCEL.REQUEST.NEVER_LOST",
+    "WAKE.SIGNAL.NOT_LOST",
+    "WORK.SUBMIT.NEVER_SUSPENDS",
+    "WORK.POOL.NO_SELF_DEADLOCK",
+    "LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT",
+    *(["PRIM.HANDOFF.PASSES_ON"] if sys.version_info < (3, 12, 2) else []),
 )
 
 
@@ -47,7 +54,6 @@ def campaign(other: Hand, make: MakeLoop, *selectors: str) -> Campaign:
         "LOOP.WAITER.ONE_PER_DIRECTION",
         "LOOP.CLOSE.SETTLES_WAITERS",
         "CORO.CHECKPOINT.ALWAYS_OR_NEVER",
-        "WORK.POOL.NO_SELF_DEADLOCK",
         pytest.param("PRIM.WAITERS.FIFO_NO_BARGING", marks=pytest.mark.full),
         *(pytest.param(each, marks=pytest.mark.full) for each in FAILED_BY_ASYNCIO),
     ],
@@ -78,8 +84,8 @@ def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: Make
     if make is AsyncioLoop:
         # Whether so few scenarios come upon what it breaks is the seed's affair; the hunts above do.
         found = {id: verdict for id, verdict in found.items() if id not in FAILED_BY_ASYNCIO}
-        shown_by_no_loop = select(["SERVER", "FAIR.SLOW_READER", "RPC", "WORK.HANDLER"])
-        expected = {entry.id: Verdict.NOT_OBSERVED for entry in shown_by_no_loop}
+        unseen = select(["SERVER", "FAIR.SLOW_READER", "RPC", "WORK.HANDLER", "LOOP.DISARM"])
+        expected = {entry.id: Verdict.NOT_OBSERVED for entry in unseen}
     assert found == expected
     assert result.scenarios >= 2900
 

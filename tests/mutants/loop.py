@@ -164,4 +164,104 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         story="RDHUP is mistaken for a full hang-up, and ends the connection in both directions.",
         report="https://github.com/tokio-rs/mio/pull/933",
     ),
+    Mutant(
+        name="loop-wait-capped-too-low",
+        clause="LOOP.WAIT.TIMEOUT",
+        path=KERNEL,
+        old="POLLER_MAXIMUM: Final = 2**31 - 1\n",
+        new="POLLER_MAXIMUM: Final = 2\n",
+        story="A cap that was meant against overflow is far too low, and the loop polls its way to a timer.",
+    ),
+    Mutant(
+        name="loop-sleeps-on-what-is-ready",
+        clause="LOOP.WAIT.TIMEOUT",
+        path=REACTOR,
+        old="        if self.ready:\n            return 0\n        deadline",
+        new="        if self.ready and not self.timers:\n            return 0\n        deadline",
+        story="The wait reaches to the earliest timer although callbacks are queued.",
+    ),
+    Mutant(
+        name="loop-empty-batch-taken-for-the-timeout",
+        clause="LOOP.WAIT.EARLY_RETURN_MOVES_NOTHING",
+        path=REACTOR,
+        old="            batch = self._poll(timeout, self.maxevents)\n",
+        new="""            batch = self._poll(timeout, self.maxevents)
+            if not batch and timeout and (deadline := self.timers.earliest()) is not None:
+                for timer in self.timers.due(deadline):
+                    self.call_soon(timer.fire)
+""",
+        story="A wait that returns with nothing is taken to have lasted, and its timer fires.",
+    ),
+    Mutant(
+        name="loop-disarms-by-number",
+        clause="LOOP.DISARM.BY_REGISTRATION",
+        path=REACTOR,
+        old="""        if self.live:
+            self.live = False
+            self._slot.hold(self.direction, None)
+            self._reactor.tell(self._slot, self._slot.wanted())
+""",
+        new="""        self.live = False
+        slot = self._reactor._slots.get(self.fd, self._slot)
+        slot.hold(self.direction, None)
+        self._reactor.tell(slot, slot.wanted())
+""",
+        story="Who cleans up late takes the handler off that has its number now.",
+    ),
+    Mutant(
+        name="loop-asks-for-nothing-and-hears-of-it",
+        clause="LOOP.HUP.HAS_A_CONSUMER",
+        path=REACTOR,
+        old="""            if wanted != slot.mask and not slot.closed:
+                self.tell(slot, wanted)
+""",
+        new="""            if wanted != slot.mask and not slot.closed:
+                try:
+                    self._poller.modify(slot.fd, wanted)
+                except OSError:
+                    slot.mask = 0
+                slot.told = 0
+""",
+        story="Interest that nobody has is set to mask 0, and a hang-up is reported all the same, for ever.",
+        report="https://github.com/libuv/libuv/issues/1148",
+    ),
+    Mutant(
+        name="loop-calls-for-a-closed-descriptor",
+        clause="LOOP.CLOSE.BEHIND_THE_BACK",
+        path=REACTOR,
+        old="        if self.live and _is_gone(self._slot):\n",
+        new="        if not self.live and _is_gone(self._slot):\n",
+        story="A handler whose descriptor is closed, but for a duplicate, is called again and again.",
+    ),
+    Mutant(
+        name="loop-takes-a-hint-for-a-promise",
+        clause="LOOP.DISPATCH.EVENT_IS_A_HINT",
+        path=STREAMS,
+        old="""                return self.socket.recv(max_bytes)
+            except BlockingIOError:
+                continue  # readiness is a hint
+""",
+        new="""                return self.socket.recv(max_bytes)
+            except InterruptedError:
+                continue  # readiness is a hint
+""",
+        story="A task that was woken and finds nothing raises BlockingIOError.",
+    ),
+    Mutant(
+        name="loop-goes-on-in-the-child",
+        clause="LOOP.FORK.REFUSED",
+        path=REACTOR,
+        old="os.register_at_fork(after_in_child=_disown)\n",
+        new="_DISOWN = _disown\n",
+        story="A forked child goes on with the loop it has inherited, and changes its parent's interest set.",
+        report="https://github.com/python/cpython/issues/66197",
+    ),
+    Mutant(
+        name="loop-callbacks-from-anywhere",
+        clause="LOOP.THREAD.OWNED",
+        path=REACTOR,
+        old="        self._mine()\n        handle = Handle(callback, args, self)\n",
+        new="        handle = Handle(callback, args, self)\n",
+        story="Another thread queues a callback without the thread-safe post, and the loop sleeps on it.",
+    ),
 )

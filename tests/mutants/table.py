@@ -12,6 +12,7 @@ from tests.mutants.call import CALL_MUTANTS, SURVEY_MUTANTS
 from tests.mutants.cancel import CANCEL_MUTANTS
 from tests.mutants.coro import CORO_MUTANTS
 from tests.mutants.fair import FAIR_MUTANTS
+from tests.mutants.flow import FLOW_MUTANTS
 from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.prim import PRIM_MUTANTS
@@ -38,5 +39,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *CANCEL_MUTANTS,
     *PRIM_MUTANTS,
     *FAIR_MUTANTS,
+    *FLOW_MUTANTS,
     *SERVER_MUTANTS,
 )

@@ -37,4 +37,36 @@ WAKE_MUTANTS: tuple[Mutant, ...] = (
         story="Each post is written to a blocking channel, which is full when the loop is long in coming.",
         report="https://github.com/python/cpython/pull/110129",
     ),
+    Mutant(
+        name="wake-channel-not-drained",
+        clause="WAKE.CHANNEL.ONE_BIT",
+        path=REACTOR,
+        old="            self._waker.drain()\n            self._signalled = False\n",
+        new="            self._signalled = False\n",
+        story="The queue is taken and the channel left as it is: each wait finds it readable again.",
+    ),
+    Mutant(
+        name="wake-signal-behind-a-post",
+        clause="WAKE.SIGNAL.NOT_LOST",
+        path=REACTOR,
+        old="lambda: self.call_soon_threadsafe(callback, *args))",
+        new="lambda: self._signalled or self.call_soon_threadsafe(callback, *args))",
+        story="The channel is full, so the signal is dropped, and its handler with it.",
+    ),
+    Mutant(
+        name="wake-post-into-the-void",
+        clause="WAKE.POST.AFTER_CLOSE",
+        path=REACTOR,
+        old="""        if not self._owner:
+            self._refuse()
+        handle = Handle(callback, args, self)
+        self.ready.append(handle)
+        if not self._owner:
+""",
+        new="""        handle = Handle(callback, args, self)
+        self.ready.append(handle)
+        if self._forked:
+""",
+        story="A post to a closed loop is let in, and never runs.",
+    ),
 )

@@ -94,7 +94,7 @@ class Busy:
     def _turn(self) -> Iterator[Event]:
         active = self.random.sample(range(self.size), 3)
         tasks = self.random.sample(range(self.size), 3)
-        yield WaitBegin(self.turn, MILLISECOND)
+        yield WaitBegin(self.turn, self.timers[0][0] - self.now)
         yield Suspend("loop")
         for stream in (*active, *(self.size + task for task in tasks)):
             yield Send(stream, b"request")
@@ -141,14 +141,17 @@ class Busy:
             yield Await(self.turn, task, "read", stream)
 
     def _callback(self) -> Iterator[Event]:
-        yield Run(self.turn, self.callbacks - 1)
-        yield Enqueue(self.turn, self.callbacks)
-        yield HandlerEnd(self.turn, None)
+        pair = self.callbacks, self.callbacks + 1
+        for callback in pair:
+            yield Enqueue(self.turn, callback)
+        for callback in pair:
+            yield Run(self.turn, callback)
+            yield HandlerEnd(self.turn, None)
         if self.turn % 8 == 0:
             yield Post(self.turn, self.callbacks + 1_000_000, "poster")
             yield Run(self.turn, self.callbacks + 1_000_000)
             yield HandlerEnd(self.turn, None)
-        self.callbacks += 1
+        self.callbacks += 2
 
 
 def main(count: int = 100_000, size: int = 300) -> None:

@@ -69,6 +69,9 @@ def test_selection_is_by_id_or_by_whole_words_in_front() -> None:
         "TIMER.FIRE.NOT_AFTER_CANCEL",
         "WAKE.POST.NOT_LOST",
         "WAKE.POST.NEVER_SUSPENDS",
+        "WAKE.CHANNEL.ONE_BIT",
+        "WAKE.SIGNAL.NOT_LOST",
+        "WAKE.POST.AFTER_CLOSE",
     ]
 
 

@@ -330,7 +330,8 @@ def test_a_post_told_of_after_its_callback_ran_orders_nothing() -> None:
 @pytest.mark.clause(WAITER, "74310548")
 def test_a_second_waiter_that_is_refused_is_kept() -> None:
     assert (
-        exercised(WAITER, armed(0), Refuse(1, 0, 0, "read", "Busy"), Refuse(1, 0, 0, "write", "Reset")) == 1
+        exercised(WAITER, armed(0), Refuse(1, 0, 0, 0, "read", "Busy"), Refuse(1, 0, 0, 0, "write", "Reset"))
+        == 1
     )
 
 
@@ -371,13 +372,15 @@ def test_a_second_task_that_is_served_before_the_first_is_refused() -> None:
 @pytest.mark.clause(WAITER, "74310548")
 def test_a_second_task_that_is_refused_after_a_checkpoint_is_kept() -> None:
     checkpoint = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
-    then = Step(2, 1, 0), End(2, 1, "receive", "error"), Refuse(2, 0, 0, "read", "Busy"), wait(2), ASLEEP
+    then = Step(2, 1, 0), End(2, 1, "receive", "error"), Refuse(2, 0, 0, 0, "read", "Busy"), wait(2), ASLEEP
     assert exercised(WAITER, *checkpoint, *then) == 1
 
 
 @pytest.mark.clause(WAITER, "74310548")
 def test_the_waiters_of_a_closed_stream_are_in_nobodys_way() -> None:
-    assert exercised(WAITER, armed(0), Close(1, 0, 0), armed(1, turn=1), Refuse(1, 0, 0, "read", "Busy")) == 1
+    assert (
+        exercised(WAITER, armed(0), Close(1, 0, 0), armed(1, turn=1), Refuse(1, 0, 0, 0, "read", "Busy")) == 1
+    )
 
 
 WAITED = Await(1, 0, "read", 0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from loopspec.trace import (
-    Abandon,
     Call,
     CancelRequest,
     Event,
     Handle,
     Handled,
+    JobAbandon,
     JobEnd,
     JobRefuse,
     JobResult,
@@ -114,7 +114,7 @@ def test_any_other_delivery_is_refused(
 
 @pytest.mark.clause(RESULT, "a9f2cea0")
 def test_nobody_is_owed_the_outcome_of_an_abandoned_job_or_of_a_handler() -> None:
-    assert exercised(RESULT, submit(0), Abandon(1, 0), end(0), end(1), Quiescent(1)) == 0
+    assert exercised(RESULT, submit(0), JobAbandon(1, 0), end(0), end(1), Quiescent(1)) == 0
 
 
 @pytest.mark.clause(ERROR, "60297edb")
@@ -197,7 +197,7 @@ def test_a_job_that_overtakes_another_is_refused() -> None:
 
 
 @pytest.mark.clause(BOUNDED, "dd3119c7")
-@pytest.mark.parametrize("gone", [Abandon(1, 0), JobRefuse(1, 0, "Refused"), CancelRequest(1, 7)])
+@pytest.mark.parametrize("gone", [JobAbandon(1, 0), JobRefuse(1, 0, "Refused"), CancelRequest(1, 7)])
 def test_a_job_that_will_not_be_begun_is_passed_over(gone: Event) -> None:
     assert exercised(BOUNDED, Pool(1), submit(0, task=7), submit(1), gone, JobStart(1, A)) == 0
     assert refused(BOUNDED, Pool(1), submit(0, task=7), submit(1), JobStart(1, A), gone).position == 3
@@ -206,13 +206,13 @@ def test_a_job_that_will_not_be_begun_is_passed_over(gone: Event) -> None:
 # --- jobs that wait for jobs --------------------------------------------------------------------------
 
 
-@pytest.mark.clause(DEADLOCK, "dd6997b5")
+@pytest.mark.clause(DEADLOCK, "63ed2ae1")
 @pytest.mark.parametrize("resolved", [JobStart(1, B), JobRefuse(1, 1, "Refused")])
 def test_a_job_that_another_waits_for_and_that_is_begun_or_refused_is_kept(resolved: Event) -> None:
     assert exercised(DEADLOCK, Pool(1), JobStart(0, A), submit(1, asker=0), resolved, Quiescent(1)) == 1
 
 
-@pytest.mark.clause(DEADLOCK, "dd6997b5")
+@pytest.mark.clause(DEADLOCK, "63ed2ae1")
 def test_a_job_that_waits_for_the_worker_that_waits_for_it_is_refused() -> None:
     trace = Pool(1), JobStart(0, A), submit(1, asker=0), Quiescent(1)
     assert refused(DEADLOCK, *trace) == refusal(
@@ -224,10 +224,10 @@ def test_a_job_that_waits_for_the_worker_that_waits_for_it_is_refused() -> None:
     )
 
 
-@pytest.mark.clause(DEADLOCK, "dd6997b5")
+@pytest.mark.clause(DEADLOCK, "63ed2ae1")
 def test_nothing_is_shown_where_a_worker_is_free_or_nobody_waits() -> None:
     free = Pool(2), JobStart(0, A), submit(1, asker=0), JobStart(1, B), end(1), end(0)
-    nobody = JobStart(2, A), JobStart(3, B), submit(4), submit(5, asker=2), Abandon(1, 5), Quiescent(1)
+    nobody = JobStart(2, A), JobStart(3, B), submit(4), submit(5, asker=2), JobAbandon(1, 5), Quiescent(1)
     assert exercised(DEADLOCK, *free, *nobody) == 0
 
 
@@ -236,13 +236,13 @@ def test_nothing_is_shown_where_a_worker_is_free_or_nobody_waits() -> None:
 
 @pytest.mark.clause(CANCEL, "4ba8a8f4")
 def test_a_worker_that_ends_its_abandoned_job_and_takes_another_is_kept() -> None:
-    trace = Pool(1), JobStart(0, A), Abandon(1, 0), end(0), JobStart(1, A), Uncaught(A, "Boom"), end(1)
+    trace = Pool(1), JobStart(0, A), JobAbandon(1, 0), end(0), JobStart(1, A), Uncaught(A, "Boom"), end(1)
     assert exercised(CANCEL, *trace) == 1
 
 
 @pytest.mark.clause(CANCEL, "4ba8a8f4")
 def test_a_job_in_the_place_of_an_abandoned_one_is_refused() -> None:
-    trace = Pool(1), JobStart(0, A), Abandon(1, 0), JobStart(1, B)
+    trace = Pool(1), JobStart(0, A), JobAbandon(1, 0), JobStart(1, B)
     assert refused(CANCEL, *trace) == refusal(
         CANCEL,
         trace,
@@ -254,13 +254,13 @@ def test_a_job_in_the_place_of_an_abandoned_one_is_refused() -> None:
 
 @pytest.mark.clause(CANCEL, "4ba8a8f4")
 def test_a_job_beside_an_abandoned_one_is_no_breach() -> None:
-    assert exercised(CANCEL, Pool(2), JobStart(0, A), Abandon(1, 0), JobStart(1, B)) == 0
+    assert exercised(CANCEL, Pool(2), JobStart(0, A), JobAbandon(1, 0), JobStart(1, B)) == 0
     assert exercised(CANCEL, Pool(1), JobStart(0, A), JobStart(1, B)) == 0  # that is another clause's
 
 
 @pytest.mark.clause(CANCEL, "4ba8a8f4")
 def test_a_worker_that_dies_of_a_dropped_result_is_refused() -> None:
-    trace = Pool(1), JobStart(0, A), Abandon(1, 0), end(0), Uncaught(A, "InvalidStateError")
+    trace = Pool(1), JobStart(0, A), JobAbandon(1, 0), end(0), Uncaught(A, "InvalidStateError")
     assert refused(CANCEL, *trace) == refusal(
         CANCEL,
         trace,
@@ -272,7 +272,7 @@ def test_a_worker_that_dies_of_a_dropped_result_is_refused() -> None:
 
 @pytest.mark.clause(CANCEL, "4ba8a8f4")
 def test_a_dropped_result_that_is_delivered_is_refused() -> None:
-    trace = Pool(1), JobStart(0, A), Abandon(1, 0), end(0), result(0)
+    trace = Pool(1), JobStart(0, A), JobAbandon(1, 0), end(0), result(0)
     assert refused(CANCEL, *trace) == refusal(
         CANCEL, trace, 4, "the result of job 0 is dropped", "it was delivered"
     )

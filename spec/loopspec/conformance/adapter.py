@@ -240,6 +240,10 @@ class Adapter(Protocol):
         """Close a socket that handlers or tasks may wait for, in the way the loop asks for."""
         ...
 
+    def on_signal(self, number: int, callback: Callable[[], None], /) -> object:
+        """Have ``callback`` called in the loop when the process gets signal ``number``."""
+        ...
+
     # -- coroutines
 
     def spawn(self, job: Job) -> TaskHandle:

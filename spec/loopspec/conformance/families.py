@@ -106,6 +106,26 @@ _wakeups = _scenario(
     _script(_post, _post, _post, _post, _elapse, _elapse, _flood, least=1, most=6),
 )
 
+_interrupt = st.just(s.Interrupt())
+
+_waits = _scenario(
+    _body(_small_timer, _small_timer, _timer, _soon_work, most=4),
+    _script(_interrupt, _interrupt, _elapse, _post, least=1, most=5),
+)
+
+_caught = st.builds(s.OnSignal, _body(_work, _small_soon, _small_timer, most=1))
+_signal = st.just(s.Signal())
+
+_signals = _scenario(
+    st.builds(lambda caught, rest: (caught, *rest), _caught, _body(_small_timer, _small_soon, most=2)),
+    _script(_signal, _signal, _signal, _post, _flood, _elapse, least=1, most=6),
+)
+
+_strangers = _scenario(
+    _body(_small_timer, _small_soon, most=2),
+    _script(st.just(s.Trespass()), st.just(s.Fork()), st.just(s.Fork()), _post, _elapse, least=1, most=4),
+)
+
 _handler = _body(_take, _take, _give, _unwatch, _close, _fail, _small_soon, most=3)
 _reopen = st.builds(s.Reopen, _index, _body(_take, _unwatch, most=2))
 _eager_handler = _body(_take, _unwatch, _close, _reopen, _fail, most=3)
@@ -131,6 +151,28 @@ _rivals = _scenario(
     _body(_rival, least=2, most=4),
     _script(_send, _send, _send, _leave, least=2, most=6),
     streams=st.integers(2, 3),
+)
+
+_unwatch_again = st.builds(s.UnwatchAgain, _index)
+_close_behind = st.builds(s.CloseBehind, _index)
+_patient = st.builds(s.Watch, _index, st.just("read"), st.integers(2, 4), _body(_take, _unwatch, most=2))
+
+
+def _watch_of(stream: int, times: int) -> s.Watch:
+    return s.Watch(stream, "read", times, (s.Take(0, 64),))
+
+
+_later_change = st.builds(s.Later, _delay, _body(_unwatch, _unwatch_again, _patient, _close, least=1, most=3))
+
+_latecomers = _scenario(
+    st.builds(
+        lambda stream, times, rest: (_watch_of(stream, times), s.Unwatch(0), _watch_of(stream, times), *rest),
+        _index,
+        st.integers(2, 4),
+        _body(_unwatch_again, _unwatch_again, _patient, _unwatch, _reopen, _later_change, least=1, most=4),
+    ),
+    _script(_send, _send, _send, _elapse, _leave, least=1, most=6),
+    streams=st.integers(1, 2),
 )
 
 _checkpoint = st.builds(s.Checkpoint, st.integers(1, 5))
@@ -177,6 +219,24 @@ _streams = _scenario(
     _script(_send, _send, _finish, _half_close, _leave, _reset, _stop_reading, _elapse, least=1, most=7),
     streams=st.integers(1, 2),
     tcp=st.booleans(),
+)
+
+_snatch = st.builds(s.Snatch, _index)
+_thirsty = st.builds(s.Spawn, _task_body(_receive, _receive, least=1, most=3))
+
+_snatched = _scenario(
+    _body(_thirsty, _thirsty, _drain, _drain, least=1, most=3),
+    _script(_send, _send, _snatch, _snatch, least=2, most=8),
+    streams=st.integers(1, 2),
+)
+
+_fleeting = st.builds(s.Spawn, _task_body(_receive, _send_all, least=1, most=2))
+_abandons = st.builds(s.Later, _delay, _body(_close_behind, least=1, most=1))
+
+_abandoned = _scenario(
+    _body(_fleeting, _fleeting, _patient, _watch, _abandons, least=1, most=5),
+    _script(_send, _send, _leave, _half_close, _elapse, least=1, most=6),
+    streams=st.integers(1, 3),
 )
 
 _closer = st.builds(s.Later, _delay, _body(_close, _close, _cancel_task, least=1, most=1))
@@ -406,10 +466,16 @@ FAMILIES: Mapping[str, Family] = {
     "hoards": Family(_hoards, ("TIMER",), weight=1),
     "callbacks": Family(_callbacks, ("LOOP", "CALL", "FAIR", "WAKE")),
     "wakeups": Family(_wakeups, ("WAKE", "CALL", "LOOP"), weight=2),
+    "waits": Family(_waits, ("LOOP", "TIMER"), weight=2),
+    "signals": Family(_signals, ("WAKE",), weight=1),
+    "strangers": Family(_strangers, ("LOOP",), weight=1),
+    "latecomers": Family(_latecomers, ("LOOP",), weight=3),
+    "snatched": Family(_snatched, ("LOOP", "FAIR"), weight=3),
+    "abandoned": Family(_abandoned, ("LOOP", "FLOW"), weight=2),
     "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL")),
     "rivals": Family(_rivals, ("LOOP", "FAIR"), weight=2),
     "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
-    "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL")),
+    "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
     "workers": Family(_workers, ("WORK",), weight=2),
     "impatience": Family(_impatience, ("WORK",), weight=1),

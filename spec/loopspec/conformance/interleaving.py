@@ -29,7 +29,10 @@ from loopspec.trace import (
     Begin,
     Call,
     CancelRequest,
+    Caught,
     Close,
+    Closed,
+    Closing,
     Connect,
     Crash,
     Deliver,
@@ -39,12 +42,15 @@ from loopspec.trace import (
     End,
     Enqueue,
     Event,
+    Fork,
     Free,
     HalfClose,
     Handle,
     Handled,
     HandlerEnd,
     Hold,
+    Interrupted,
+    JobAbandon,
     JobAsk,
     JobEnd,
     JobRefuse,
@@ -61,12 +67,14 @@ from loopspec.trace import (
     Reason,
     Receive,
     Refuse,
+    RefusePost,
     Release,
     Report,
     Reset,
     Rest,
     Resume,
     Return,
+    Room,
     RpcBreak,
     RpcCall,
     RpcClose,
@@ -85,7 +93,10 @@ from loopspec.trace import (
     Serves,
     Settle,
     Shut,
+    Signal,
+    Snatch,
     Spawn,
+    StaleDisarm,
     Step,
     StopReading,
     Submit,
@@ -95,10 +106,12 @@ from loopspec.trace import (
     TimerCancel,
     TimerFire,
     TimersHeld,
+    Trespass,
     Uncaught,
     Verb,
     WaitBegin,
     WaitReturn,
+    Worked,
     Write,
 )
 
@@ -164,6 +177,8 @@ def lane(event: Event) -> Lane:
             | JobEnd(thread=thread)
             | JobResult(thread=thread)
             | Uncaught(thread=thread)
+            | RefusePost(thread=thread)
+            | Trespass(thread=thread)
         ) if thread != LOOP_THREAD:
             return Lane(2, 0, thread)
         case (
@@ -287,6 +302,31 @@ def _told(event: Event) -> str:
             return f"post callback {callback}"
         case Run(callback=callback):
             return f"run callback {callback}"
+        case Worked(at=at):
+            return f"has worked: it is {instant(at)}"
+        case Interrupted():
+            return "the wait is interrupted"
+        case StaleDisarm(registration=registration, fd=fd, refused=refused):
+            return f"disarm {registration}, fd {fd}, again" + (", refused" if refused else "")
+        case Abandon(fd=fd, stream=stream):
+            return f"stream {stream}, fd {fd}, closed behind the loop's back"
+        case Snatch(stream=stream):
+            return f"taken by another reader of stream {stream}"
+        case Signal():
+            return "signal delivered"
+        case Caught():
+            return "handle the signal"
+        case Trespass(name=name, refused=refused):
+            return f"{name}, {'refused' if refused else 'let in'}"
+        case Fork(refused=refused, unchanged=unchanged):
+            calls = f"calls of a forked child {'refused' if refused else 'let in'}"
+            return calls + ("" if unchanged else ", and the interest set changed")
+        case Closing():
+            return "begins to close"
+        case Closed():
+            return "closed"
+        case RefusePost(callback=callback):
+            return f"post callback {callback}, refused"
         case Spawn(task=task):
             return f"spawn task {task}"
         case Step(task=task):
@@ -322,7 +362,7 @@ def _told(event: Event) -> str:
         case JobResult(job=job, outcome=outcome, value=value, traced=traced):
             trail = ", without its traceback" if outcome == "error" and not traced else ""
             return f"result of job {job}: {outcome} {value}".rstrip() + trail
-        case Abandon(job=job):
+        case JobAbandon(job=job):
             return f"nobody waits for job {job} any more"
         case Uncaught(error=error):
             return f"ends by {error}"
@@ -388,6 +428,8 @@ def _told(event: Event) -> str:
             return f"read {_bytes(data) if data else 'end of file'} of stream {stream}"
         case Write(stream=stream, data=data):
             return f"write {_bytes(data)} to stream {stream}"
+        case Room(stream=stream):
+            return f"room in stream {stream}"
         case Shut(stream=stream):
             return f"shut stream {stream}"
         case Quiescent():

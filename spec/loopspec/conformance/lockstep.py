@@ -34,8 +34,9 @@ import struct
 import sys
 import threading
 import time
+import warnings
 import weakref
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -73,6 +74,9 @@ _ALARM = 1.0
 #: Where a thread that sleeps in epoll_wait is, by what the compiler made of the kernel's source.
 _EPOLL_WAITS = frozenset((b"ep_poll", b"do_epoll_wait"))
 _POLL_UNIT = 1_000_000
+_SIGNAL = signal.SIGUSR1
+#: What a forked child answers: bits of its exit code.
+_LET_IN, _CHANGED = 1, 2
 _SIOCOUTQ = 0x5411
 
 
@@ -231,7 +235,7 @@ class _Watched:
 class _Stream:
     """A connection: the client's socket, and the server's if the scenario holds it."""
 
-    __slots__ = ("client", "fd", "number", "reads", "sent", "server", "torn", "written")
+    __slots__ = ("client", "fd", "number", "reads", "received", "sent", "server", "torn", "written")
 
     def __init__(self, number: int, client: socket.socket, server: socket.socket | None, fd: int) -> None:
         self.number = number
@@ -240,6 +244,7 @@ class _Stream:
         self.fd = fd
         self.reads = True
         self.torn = False
+        self.received = 0
         self.sent = 0
         self.written = 0
 
@@ -389,7 +394,7 @@ class Lockstep:
         self._streams: list[_Stream] = []
         self._registrations: list[_Registration] = []
         self._registered = 0
-        self._used: Counter[tuple[int, Direction]] = Counter()
+        self._users: dict[tuple[int, Direction], list[int]] = defaultdict(list)  # tasks, in their order
         self._timers: list[_Timer] = []
         self._armed = 0
         self._live_timers = 0
@@ -405,6 +410,13 @@ class Lockstep:
         self._submitted = False
         self._handled = False  # whether the loop hands events to workers by itself
         self._on_the_loose = False  # whether, in this turn, the loop may set workers going by itself
+        self._stale: list[_Registration] = []
+        self._duplicates: list[int] = []
+        self._catches = False
+        self._finished = False
+        self._recorder = tell
+        self._epoll: _Watched | None = None
+        self._thread = threading.get_ident()
         self._loop: Adapter
         self._sharing: Sharing
 
@@ -442,9 +454,14 @@ class Lockstep:
             try:
                 self._services.hang_up()
             finally:
-                self._loop.close()
+                if self._finished and any(isinstance(at.act, script.Post) for at in self._scenario.script):
+                    self._close_under_posts()
+                else:
+                    self._loop.close()
         finally:
             self._services.close()
+            for duplicate in self._duplicates:
+                os.close(duplicate)
             if self._listener is not None:
                 self._listener.close()
             for stream in self._streams:
@@ -452,6 +469,26 @@ class Lockstep:
                     stream.client.close()
                 if stream.server is not None:
                     stream.server.close()
+
+    def _close_under_posts(self) -> None:
+        """Close the loop while another thread goes on posting: from a callback that the close itself runs, if
+        the loop shows such, and when it is closed."""
+        tell, run = self._recorder, self._post_at_the_end
+        if "Closing" in self._loop.shows:
+            self._loop.call_soon(lambda: self._hand.do(run))
+            tell(trace.Closing(self.turn))
+        self._loop.close()
+        tell(trace.Closed(self.turn))
+        self._hand.do(run)
+
+    def _post_at_the_end(self) -> None:
+        tell, number = self._recorder, self._new_callback()
+        try:
+            self._loop.post(lambda: tell(trace.Run(self.turn, number)))
+        except Exception:
+            tell(trace.RefusePost(self.turn, number, Hand.name))
+        else:
+            tell(trace.Post(self.turn, number, Hand.name))
 
     @contextmanager
     def _alarm(self) -> Iterator[None]:
@@ -532,7 +569,9 @@ class Lockstep:
         self._heard += 1
         self._waiting = True
         self.tell(trace.WaitBegin(self.turn, timeout))
+        self._epoll = epoll
         batch = self._batch(epoll, timeout, maxevents)
+        self._snatch_from(batch)
         self.turn += 1
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
@@ -571,6 +610,10 @@ class Lockstep:
                 if timeout is not None:
                     self._pass(timeout)
                     return []
+            elif isinstance(at.act, script.Interrupt):
+                self.tell(trace.Interrupted(self.turn))
+                self._pass((timeout or 0) // 2)
+                return []
             elif at.asleep:
                 self._hand.do_asleep(lambda act=at.act: self._act(act, asleep=True), epoll.fileno())  # type: ignore[misc]
             else:
@@ -593,10 +636,40 @@ class Lockstep:
         return True
 
     def _due(self, at: At) -> bool:
-        if at.asleep or isinstance(at.act, script.Elapse) or self._passed < at.gap:
+        waits = isinstance(at.act, script.Elapse | script.Interrupt | script.Snatch)
+        if at.asleep or waits or self._passed < at.gap:
             return False
         self._passed = 0
         return True
+
+    def _snatch_from(self, batch: list[tuple[int, int]]) -> None:
+        """Let another reader take what the wait has found for one that waits to read, if the script says
+        so."""
+        if not batch or not self._script or self._ended:
+            return
+        at = self._script[0]
+        if not isinstance(at.act, script.Snatch) or self._passed < at.gap:
+            return
+        numbers = {fd for fd, mask in batch if mask & select.EPOLLIN}
+        found = [
+            stream
+            for stream in self._streams
+            if stream.server is not None
+            and stream.server.fileno() in numbers
+            and (self._users[stream.number, "read"] or self._watching(stream, "read"))
+        ]
+        if not found or self._scenario.tcp:
+            return
+        self._script.pop(0)
+        self._passed = 0
+        stream = found[at.act.stream % len(found)]
+        assert stream.server is not None
+        with _gone():
+            data = stream.server.recv(1 << 20)
+            if data:
+                self.tell(trace.Read(self.turn, stream.number, data))
+                waiting = next(iter(self._users[stream.number, "read"]), None)
+                self.tell(trace.Snatch(self.turn, stream.number, waiting))
 
     def _asleep(self, *, sample: bool) -> None:
         if sample:
@@ -607,11 +680,26 @@ class Lockstep:
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
             self._sharing.rest()
+        for stream in self._streams:
+            if self._has_room(stream):
+                self.tell(trace.Room(self.turn, stream.number))
         self.tell(trace.Suspend("loop"))
 
     def _something_is_due(self, timeout: int | None) -> bool:
         """Whether the loop waits for an instant, and not for lack of anything else as long as it can."""
         return timeout is not None and timeout < AN_HOUR and self._live_timers + self._live_tasks > 0
+
+    def _has_room(self, stream: _Stream) -> bool:
+        """Whether the loop owes the client something and its socket is writable. Only what a Unix socket is
+        given is with its peer at once, so that what is not is with the loop."""
+        if (
+            stream.server is None
+            or stream.written <= stream.received
+            or self._scenario.tcp
+            or not stream.reads
+        ):
+            return False
+        return bool(select.select([], [stream.server], [], 0)[1])
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
         if timeout is not None and self._live_timers + self._live_tasks + self._services.live:
@@ -623,6 +711,7 @@ class Lockstep:
 
     def _finish(self) -> None:
         self._script.clear()
+        self._finished = True
         self._silence()
         self._loop.stop()
 
@@ -642,14 +731,21 @@ class Lockstep:
                 self._post(count, body, asleep=asleep)
             case script.Unblock(job=index):
                 self._crew.release(index)
-            case script.Elapse():
-                pass
             case script.Answer(transport=transport, request=request, how=how):
                 self._services.answer(transport, request, how)
             case script.BreakOff(transport=transport, how=broken):
                 self._services.break_off(transport, broken)
             case script.ConverseBlocking(dialogue=dialogue):
                 self._services.converse_blocking(self._loop, dialogue, self._hand)
+            case script.Elapse() | script.Interrupt() | script.Snatch():
+                pass
+            case script.Signal():
+                self._signal(asleep=asleep)
+            case script.Trespass():
+                self._trespass() if asleep else self._hand.do(self._trespass)
+            case script.Fork():
+                if not asleep:  # a child of the hand would be refused for its thread
+                    self._fork()
             case _:
                 stream = self._client(act.client)
                 if stream is not None and stream.client is not None:
@@ -723,9 +819,59 @@ class Lockstep:
     def _client_reads(self, stream: _Stream, client: socket.socket) -> None:
         with _gone():
             data = client.recv(1 << 20)
+            stream.received += len(data)
             self.tell(trace.Receive(stream.number, data))
             if not data:
                 stream.reads = False
+
+    def _signal(self, *, asleep: bool) -> None:
+        if not self._catches:
+            return
+        self.tell(trace.Signal(self.turn))
+        if asleep:
+            signal.pthread_kill(self._thread, _SIGNAL)
+        else:
+            signal.raise_signal(_SIGNAL)
+
+    def _trespass(self) -> None:
+        def call_later() -> None:
+            self._loop.call_later(AN_HOUR, _nothing).cancel()
+
+        calls: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("call_soon", lambda: self._loop.call_soon(_nothing)),
+            ("call_later", call_later),
+        )
+        for name, call in calls:
+            self.tell(trace.Trespass(self.turn, Hand.name, name, _refused(call)))
+
+    def _fork(self) -> None:
+        with warnings.catch_warnings():
+            # The one other thread is parked, and the child makes no use of it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if not child:
+            answer = _LET_IN | _CHANGED
+            try:
+                answer = self._touched_by_child()
+            finally:
+                os._exit(answer)
+        _, status = os.waitpid(child, 0)
+        answer = os.waitstatus_to_exitcode(status)
+        self.tell(trace.Fork(self.turn, not answer & _LET_IN, not answer & _CHANGED))
+
+    def _touched_by_child(self) -> int:
+        """What came of a child's calls. What it registers is its own, and leaves the interest set with it."""
+        assert self._epoll is not None
+        interests = Path(f"/proc/self/fdinfo/{self._epoll.fileno()}")
+        before = interests.read_text()
+        own, other = socket.socketpair()
+        calls = (
+            lambda: self._loop.call_soon(_nothing),
+            lambda: self._loop.arm(own, "read", _nothing),
+        )
+        with own, other:
+            answer = 0 if sum(map(_refused, calls)) == len(calls) else _LET_IN
+            return answer if interests.read_text() == before else answer | _CHANGED
 
     def _post(self, count: int, body: Program, *, asleep: bool) -> None:
         """Post from the hand; its suspensions are told unless the loop, woken, wants the interpreter too."""
@@ -796,6 +942,15 @@ class Lockstep:
         self.tell(trace.Close(self.turn, stream.fd, stream.number))
         if not stream.torn:
             self.tell(trace.Shut(self.turn, stream.number))
+
+    def _close_behind(self, stream: _Stream) -> None:
+        """Close the server's end as if there were no loop. Who was registered for it is left as it is."""
+        assert stream.server is not None
+        self._registrations = [each for each in self._registrations if each.stream is not stream]
+        self._duplicates.append(os.dup(stream.server.fileno()))
+        stream.server.close()
+        stream.server = None
+        self.tell(trace.Abandon(self.turn, stream.fd, stream.number))
 
     # -- calls and handlers
 
@@ -891,6 +1046,16 @@ class Lockstep:
                 closing = self._server_end(index)
                 if closing is not None:
                     self._close_stream(closing)
+            case script.UnwatchAgain(registration=index):
+                if self._stale and "StaleDisarm" in self._loop.shows:
+                    self._disarm_again(self._stale[index % len(self._stale)])
+            case script.CloseBehind(stream=index):
+                closing = self._server_end(index)
+                if closing is not None:
+                    self._close_behind(closing)
+            case script.OnSignal(body=body):
+                if not self._catches and "Signal" in self._loop.shows:
+                    self._catch_signal(body)
             case script.Reopen(stream=index, body=body):
                 closing = self._server_end(index)
                 if closing is not None and not self._scenario.tcp:
@@ -904,6 +1069,7 @@ class Lockstep:
                 raise BoomError(f"Boom{self._booms}")
             case script.Work(duration=duration):
                 self._pass(duration * TICK)
+                self.tell(trace.Worked(self.turn, self._now))
             case script.Spawn(body=task_body):
                 self._spawn(task_body)
             case script.CancelTask(task=index):
@@ -968,7 +1134,7 @@ class Lockstep:
 
     def _arm(self, stream: _Stream, direction: Direction, times: int, body: Program) -> None:
         assert stream.server is not None
-        if self._used[stream.number, direction]:
+        if self._users[stream.number, direction]:
             return
         registration = _Registration(self._registered, stream, direction, times)
 
@@ -988,7 +1154,7 @@ class Lockstep:
                 registration.token = self._loop.arm(stream.server, direction, run)
         except Exception as error:
             name = type(error).__name__
-            self.tell(trace.Refuse(self.turn, stream.fd, stream.number, direction, name))
+            self.tell(trace.Refuse(self.turn, None, stream.fd, stream.number, direction, name))
             return
         self._registered += 1
         self.tell(trace.Arm(self.turn, registration.number, stream.fd, stream.number, direction))
@@ -1014,6 +1180,11 @@ class Lockstep:
         with self._calling("disarm"):
             self._loop.disarm(registration.token)
         self.tell(trace.Disarm(self.turn, registration.number, registration.stream.fd))
+        self._stale.append(registration)
+
+    def _disarm_again(self, registration: _Registration) -> None:
+        refused = _refused(lambda: self._loop.disarm(registration.token))
+        self.tell(trace.StaleDisarm(self.turn, registration.number, registration.stream.fd, refused))
 
     def _reopen(self, stream: _Stream, body: Program) -> None:
         assert stream.server is not None
@@ -1041,6 +1212,16 @@ class Lockstep:
                 sent = stream.server.send(data)
             stream.written += sent
             self.tell(trace.Write(self.turn, stream.number, data[:sent]))
+
+    # -- signals
+
+    def _catch_signal(self, body: Program) -> None:
+        def run() -> None:
+            self.tell(trace.Caught(self.turn))
+            self._handle(trace.Run(self.turn, self._new_callback()), body)
+
+        self._catches = True
+        self._loop.on_signal(_SIGNAL, run)
 
     # -- tasks
 
@@ -1165,7 +1346,7 @@ class Lockstep:
         cut = False
         try:
             async with handle:
-                self.tell(trace.ScopeEnter(self.turn, task.number, scope.number))
+                self.tell(trace.ScopeEnter(self.turn, task.number, scope.number, scope.deadline))
                 self._scopes.append(scope)
                 self._look_at_deadline(scope)
                 try:
@@ -1215,7 +1396,7 @@ class Lockstep:
     async def _receive(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
         if self._watching(stream, "read"):
             return
-        with self._using(stream, "read"):
+        with self._using(task, stream, "read"):
             data = await self._operate(
                 task, "receive", "read", stream.number, lambda: self._loop.receive(server, size)
             )
@@ -1230,26 +1411,26 @@ class Lockstep:
         # Torn until all is given: what a cancelled sender has left behind is nobody's promise.
         stream.torn = True
         self.tell(trace.Write(self.turn, stream.number, data))
-        with self._using(stream, "write"):
+        with self._using(task, stream, "write"):
             await self._operate(
                 task, "send_all", "write", stream.number, lambda: self._loop.send_all(server, data)
             )
             stream.torn = False
 
     @contextmanager
-    def _using(self, stream: _Stream, direction: Direction) -> Iterator[None]:
+    def _using(self, task: _Task, stream: _Stream, direction: Direction) -> Iterator[None]:
         """A task uses a stream. An error that comes out of it is an answer, and no fault of the task."""
-        channel = (stream.number, direction)
-        self._used[channel] += 1
+        users = self._users[stream.number, direction]
+        users.append(task.number)
         try:
             yield
         except Stuck:
             raise
         except Exception as error:
             name = type(error).__name__
-            self.tell(trace.Refuse(self.turn, stream.fd, stream.number, direction, name))
+            self.tell(trace.Refuse(self.turn, task.number, stream.fd, stream.number, direction, name))
         finally:
-            self._used[channel] -= 1
+            users.remove(task.number)
 
     async def _join(self, task: _Task, target: _Task) -> None:
         if target is task or target.handle is None:
@@ -1303,7 +1484,7 @@ class Lockstep:
         except Stuck:
             raise
         except BaseException:
-            self.tell(trace.Abandon(self.turn, job))
+            self.tell(trace.JobAbandon(self.turn, job))
             raise
         else:
             self._crew.tell_result(job, lambda: str(value))
@@ -1360,7 +1541,7 @@ class Lockstep:
             self._handled = True
         except Exception as error:
             name = type(error).__name__
-            self.tell(trace.Refuse(self.turn, stream.fd, stream.number, "read", name))
+            self.tell(trace.Refuse(self.turn, None, stream.fd, stream.number, "read", name))
 
     def _event(self, index: int) -> tuple[int, Operation]:
         if index not in self._events:
@@ -1390,6 +1571,18 @@ class Lockstep:
         else:
             self._soon((), then=make_ready)
         await self._operate(task, name, "event", key, operation.call)
+
+
+def _nothing() -> None:
+    """A callback that nobody waits for."""
+
+
+def _refused(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except Exception:
+        return True
+    return False
 
 
 def _granted(seconds: float | None) -> int | None:

@@ -92,6 +92,27 @@ class Unwatch:
 
 
 @dataclass(frozen=True, slots=True)
+class UnwatchAgain:
+    """End a registration that has ended already."""
+
+    registration: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseBehind:
+    """Close the server's end of a stream without telling the loop; a duplicate of the descriptor lives on."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnSignal:
+    """Set a handler for the signal."""
+
+    body: Program
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the server's end of a stream."""
 
@@ -376,6 +397,9 @@ Do: TypeAlias = (
     | Watch
     | WatchFile
     | Unwatch
+    | UnwatchAgain
+    | CloseBehind
+    | OnSignal
     | Close
     | Reopen
     | Take
@@ -499,6 +523,33 @@ class ConverseBlocking:
     dialogue: Dialogue
 
 
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """The loop's wait is interrupted half-way, and has nothing to report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snatch:
+    """Another reader takes what the wait has found on a stream, before the loop can."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """The process gets a signal, if a handler for it is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trespass:
+    """Another thread calls what only the loop's thread may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A forked child calls the inherited loop."""
+
+
 Act: TypeAlias = (
     Connect
     | Send
@@ -513,6 +564,11 @@ Act: TypeAlias = (
     | Answer
     | BreakOff
     | ConverseBlocking
+    | Interrupt
+    | Snatch
+    | Signal
+    | Trespass
+    | Fork
 )
 
 
@@ -550,6 +606,7 @@ _NODES: Mapping[str, type] = {
         *(CancelScope, Hold, WaitNotified, Notify, Put, Get, Within),
         *(Ask, CancelAsk, HangUp, AwaitReply, Question, Plan, Dialogue),
         *(ConverseByCallbacks, ConverseByCoroutine, Answer, BreakOff, ConverseBlocking),
+        *(UnwatchAgain, CloseBehind, OnSignal, Interrupt, Snatch, Signal, Trespass, Fork),
         *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Unblock, Elapse, At, Scenario),
     )
 }

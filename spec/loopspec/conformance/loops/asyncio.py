@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import platform
 import selectors
+import signal
 import socket
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -160,12 +160,14 @@ class _Scope:
 class AsyncioLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`.
 
-    Jobs go to a ThreadPoolExecutor, whose threads are started beforehand: ``submit`` suspends its caller when
-    it starts one, as ``loopspec calls`` shows, and is judged here for what it does the rest of the time.
+    Jobs go to a ThreadPoolExecutor as anybody gets one: it starts its threads when they are first needed, and
+    suspends the loop until they run.
     """
 
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING - {"Handle", "Handled"}
+    # A handler is taken off by its descriptor, so that there is no registration to name twice; and a close
+    # drops what is queued, so that nothing runs in it that could post.
+    shows: ClassVar[frozenset[str]] = EVERYTHING - {"StaleDisarm", "Closing", "Handle", "Handled"}
 
     def __init__(self, world: World) -> None:
         self._loop = _EventLoop(world)
@@ -218,6 +220,11 @@ class AsyncioLoop:
     def close_socket(self, sock: socket.socket) -> None:
         sock.close()
 
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
+        self._loop.add_signal_handler(number, callback)
+        # A byte that does not fit is the loop's to look after; the interpreter need not print of it.
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+
     # -- coroutines
 
     def spawn(self, job: Job) -> TaskHandle:
@@ -253,8 +260,6 @@ class AsyncioLoop:
 
     def start_workers(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count)
-        all_there = threading.Barrier(count)
-        list(self._pool.map(lambda _: all_there.wait(), range(count)))
 
     def submit(self, function: Callable[[], str], done: Callable[[Callable[[], str]], None]) -> object:
         future = self._loop.run_in_executor(self._pool, function)

@@ -213,6 +213,7 @@ class RefloopLoop:
         self._stopping = False
         self.call_soon = self._reactor.call_soon
         self.post = self._reactor.call_soon_threadsafe
+        self.on_signal = self._reactor.add_signal_handler
         self.checkpoint = refloop.checkpoint
         self.sleep = refloop.sleep
 

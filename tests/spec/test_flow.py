@@ -1,0 +1,85 @@
+"""FLOW: what a trace must show for each clause to be kept, and what breaks it."""
+
+from __future__ import annotations
+
+import pytest
+
+from loopspec.trace import (
+    Await,
+    CancelRequest,
+    Close,
+    Connect,
+    Event,
+    Leave,
+    Receive,
+    Refuse,
+    Reset,
+    Room,
+    StopReading,
+    Write,
+)
+from tests.spec.judging import exercised, refusal, refused
+
+SUFFIX = "FLOW.WRITE.KEEPS_SUFFIX"
+HANDED = "FLOW.WRITE.HANDED_OVER"
+
+WAITS = Await(1, 0, "write", 0)
+PARTIAL = Write(1, 0, b"abcd"), WAITS, Receive(0, b"ab")
+
+
+@pytest.mark.clause(SUFFIX, "b8b61843")
+def test_a_write_that_goes_on_where_it_stopped_is_kept() -> None:
+    assert exercised(SUFFIX, *PARTIAL, Receive(0, b"cd"), Write(2, 0, b"e"), Receive(0, b"e")) == 2
+
+
+@pytest.mark.clause(SUFFIX, "b8b61843")
+@pytest.mark.parametrize("data", [b"ab", b"d", b"dc"], ids=["again", "with a gap", "out of order"])
+def test_a_write_that_goes_on_elsewhere_is_refused_once(data: bytes) -> None:
+    trace = (*PARTIAL, Receive(0, data), Receive(0, data))
+    assert refused(SUFFIX, *trace) == refusal(
+        SUFFIX,
+        trace,
+        3,
+        "the 2 bytes that were left of the write, in order: b'cd'…",
+        f"{len(data)} bytes that are not: {data!r}…",
+    )
+
+
+@pytest.mark.clause(SUFFIX, "b8b61843")
+def test_a_write_that_was_not_partial_is_not_this_clause_s() -> None:
+    assert exercised(SUFFIX, Write(1, 0, b"ab"), Receive(0, b"x"), WAITS, Receive(0, b"y")) == 0
+    assert exercised(SUFFIX, Connect(0, echo=True), WAITS, Receive(0, b"x")) == 0
+
+
+@pytest.mark.clause(HANDED, "f050e18b")
+def test_what_the_client_has_received_has_been_handed_over() -> None:
+    assert exercised(HANDED, Write(1, 0, b"ab"), Receive(0, b"ab"), Room(1, 0)) == 1
+
+
+@pytest.mark.clause(HANDED, "f050e18b")
+def test_sleep_on_bytes_for_which_there_is_room_is_refused() -> None:
+    trace = Write(1, 0, b"ab"), Receive(0, b"a"), Room(1, 0), Room(1, 0)
+    assert refused(HANDED, *trace) == refusal(
+        HANDED,
+        trace,
+        2,
+        "what has been accepted for stream 0 is with the kernel: there is room",
+        "the loop sleeps, and 1 bytes are missing",
+    )
+
+
+@pytest.mark.clause(HANDED, "f050e18b")
+@pytest.mark.parametrize(
+    "end",
+    [
+        CancelRequest(1, 0),
+        Refuse(1, 0, 0, 0, "write", "E"),
+        Close(1, 0, 0),
+        StopReading(0),
+        Leave(0),
+        Reset(0),
+    ],
+    ids=["cancelled", "failed", "closed", "not read", "left", "reset"],
+)
+def test_a_write_that_has_come_to_nothing_is_not_asked_for(end: Event) -> None:
+    assert exercised(HANDED, Write(1, 0, b"ab"), end, Room(1, 0)) == 0
