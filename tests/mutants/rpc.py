@@ -140,6 +140,15 @@ RPC_MUTANTS: tuple[Mutant, ...] = (
         report="https://github.com/scylladb/seastar/issues/1146",
     ),
     Mutant(
+        name="rpc-cancelled-call-keeps-its-timer",
+        clause="LOOP.WAIT.TIMEOUT",
+        path=CHANNEL,
+        old="        self.conversation.book.cancel(call)\n        self._stop_timer(call.id)\n",
+        new="        self.conversation.book.cancel(call)\n",
+        story="A call that was cancelled keeps its time-out, and the loop wakes for nobody.",
+        report="https://github.com/apache/brpc/issues/3383",
+    ),
+    Mutant(
         name="rpc-coroutine-takes-a-timeout-for-no-answer",
         clause="RPC.STYLES.AGREE",
         path=COROUTINE,
