@@ -121,13 +121,13 @@ RPC_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="rpc-call-after-the-end-hangs",
         clause="RPC.CLOSE.SETTLES_ALL",
-        path=CALLS,
-        old="""        if self.ended is not None:
-            self._settle_all(self.ended)
-        return call
+        path=CHANNEL,
+        old="            self._stop_timer(number)\n            settle(outcome)\n",
+        new="""            self._stop_timer(number)
+            if self._reader.live:
+                settle(outcome)
 """,
-        new="        return call\n",
-        story="The end settles what was pending, and a call that one of its callbacks makes hangs.",
+        story="What comes after the end is dropped, and a call that one of its callbacks makes hangs.",
         report="https://github.com/livekit/psrpc/pull/139",
     ),
     Mutant(
