@@ -13,10 +13,12 @@ from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,
     Await,
+    Buffered,
     CancelRequest,
     Close,
     Connect,
     Event,
+    HighWater,
     Leave,
     Receive,
     Refuse,
@@ -123,3 +125,45 @@ class HandedOver:
                 )
             case _:
                 return None
+
+
+@clause(
+    "FLOW.BUFFER.BOUNDED",
+    Level.MUST,
+    Kind.BOUND,
+    Profile.ASYNC,
+    source="asyncio StreamWriter.drain; CPython issue 116279",
+    watches={HighWater: "stream", Buffered: "stream"},
+    also={Write: "stream"},
+)
+@value
+class BufferBounded:
+    """Bytes accepted and not yet written are at most the high-water mark plus one write; above it the writer
+    is suspended."""
+
+    # Who brings it above the mark has one write in there, the latest; another that is accepted while more
+    # than the mark is held makes it more than that. Whether the writer is suspended behind its write or
+    # before its next is the loop's choice. The premise is that the mark is passed.
+
+    mark: int | None = None
+    latest: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case HighWater(mark=mark):
+                return BufferBounded(mark)
+            case Write(data=data) if self.mark is not None:
+                return BufferBounded(self.mark, len(data))
+            case Buffered(held=held) if self.mark is not None and held > self.mark:
+                return self._above(event.stream, held, self.mark)
+            case _:
+                return self
+
+    def _above(self, stream: int, held: int, mark: int) -> Progress:
+        if held <= mark + self.latest:
+            return Kept(self)
+        return Broken(
+            f"at most {mark} + {self.latest} bytes are held for stream {stream}, and who writes then waits",
+            f"{held} are held",
+            BufferBounded(),
+        )

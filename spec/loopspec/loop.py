@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple, assert_never
 
+from loopspec import descriptors
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map, value
 from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.ready import Agenda, Armed, Due, Table, armed, disarmed, found, named
 from loopspec.trace import (
     Abandon,
+    Accept,
     Arm,
     Await,
     CancelRequest,
@@ -75,6 +77,9 @@ from loopspec.trace import (
 
 LOOP_THREAD = "loop"
 """What a trace calls the thread that the loop runs on."""
+
+RULES = (descriptors,)
+"""The modules with rules of LOOP besides this one."""
 
 
 # --- the turn -----------------------------------------------------------------------------------------
@@ -182,6 +187,7 @@ class TurnSnapshot:
         Interrupted: None,
         Signal: None,
         Trespass: None,
+        Accept: None,
     },
 )
 @value
@@ -209,7 +215,10 @@ class IdleMeansIdle:
         match event:
             case Send() | Receive():
                 return self._caused()
-            case Step() | Dispatch() | Run() | TimerFire() | RpcSettle():
+            case Accept(error=str()) if not self.busy:
+                # Out of descriptors, a listener rests: until a timer of the loop's own.
+                return replace(self._caused(), busy=True)
+            case Step() | Dispatch() | Run() | TimerFire() | RpcSettle() | Accept():
                 if self.busy:
                     return self
                 return IdleMeansIdle(self.causes, self.recent, self.sleeps, self.polls, self.poll, True)
