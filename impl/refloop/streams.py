@@ -233,12 +233,12 @@ async def serve(listener: Listener, handler: Callable[[SocketStream], Awaitable[
     async with TaskGroup() as group:
         while True:
             try:
-                stream: SocketStream | None = await listener.accept()
-                for _ in range(ACCEPTS):
+                group.start_soon(_handle, handler, await listener.accept())
+                for _ in range(ACCEPTS - 1):
+                    stream = listener.accept_nowait()
                     if stream is None:
                         break
                     group.start_soon(_handle, handler, stream)
-                    stream = listener.accept_nowait()
             except OSError as error:
                 if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise

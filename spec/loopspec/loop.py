@@ -1114,9 +1114,10 @@ class WaitTimeout:
         match event:
             case Step(task=task, at=at):
                 if at == self.now and task not in self.tasks and task not in self.sleepers:
-                    return self
+                    # Whatever it has waited for, it was ready when the loop polled.
+                    return replace(self, polls=0) if self.polls else self
                 sleepers, tasks = self.sleepers.drop(task), self.tasks.drop(task)
-                return replace(self, sleepers=sleepers, tasks=tasks, now=at)
+                return replace(self, sleepers=sleepers, tasks=tasks, now=at, polls=0)
             case Await(reason="checkpoint", task=task):
                 return replace(self, tasks=self.tasks.put(task, None))
             case Await(reason="sleep", task=task, key=instant):

@@ -728,6 +728,7 @@ class Lockstep:
         has left behind is nobody's."""
         if (
             stream.server is None
+            or stream.server.fileno() < 0  # its end has been closed by the loop
             or stream.written <= stream.received
             or (stream.torn and not self._users[stream.number, "write"])
             or self._scenario.tcp
@@ -995,8 +996,8 @@ class Lockstep:
                 self._new_stream(client, None)
 
     def _server_end(self, index: int) -> _Stream | None:
-        present = [stream for stream in self._streams if stream.server is not None]
-        return present[index % len(present)] if present else None
+        open_ = [each for each in self._streams if each.server is not None and each.server.fileno() >= 0]
+        return open_[index % len(open_)] if open_ else None
 
     def _close_stream(self, stream: _Stream) -> None:
         assert stream.server is not None
