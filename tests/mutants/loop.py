@@ -271,7 +271,7 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         if self._slot.mask != self._slot.wanted():
             self._reactor.tell(self._slot, self._slot.wanted())
 """,
-        story="To re-arm with the same mask is thought to change nothing, and what is unread stays so for ever.",
+        story="To re-arm with the same mask is thought to change nothing, and what is unread stays unread.",
         report="https://github.com/tokio-rs/mio/issues/45",
     ),
     Mutant(
