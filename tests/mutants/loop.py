@@ -306,6 +306,7 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         old="                await sleep(ACCEPT_BACK_OFF)\n",
         new="                await checkpoint()\n",
         story="Out of descriptors, the listener is readable still, and is asked again in every turn.",
+        report="https://github.com/sustrik/libmill/issues/182",
     ),
     Mutant(
         name="loop-goes-on-in-the-child",
