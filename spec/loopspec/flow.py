@@ -141,29 +141,31 @@ class BufferBounded:
     """Bytes accepted and not yet written are at most the high-water mark plus one write; above it the writer
     is suspended."""
 
-    # Who brings it above the mark has one write in there, the latest; another that is accepted while more
-    # than the mark is held makes it more than that. Whether the writer is suspended behind its write or
-    # before its next is the loop's choice. The premise is that the mark is passed.
+    # One write: the largest of those that were accepted since the mark was last kept. Whether the writer is
+    # suspended behind the write that brings it above the mark or before its next is the loop's choice; that
+    # it is suspended shows in the bound. The premise is that the mark is passed.
 
     mark: int | None = None
-    latest: int = 0
+    largest: int = 0
 
     def after(self, event: Event) -> Progress:
         match event:
             case HighWater(mark=mark):
                 return BufferBounded(mark)
             case Write(data=data) if self.mark is not None:
-                return BufferBounded(self.mark, len(data))
-            case Buffered(held=held) if self.mark is not None and held > self.mark:
-                return self._above(event.stream, held, self.mark)
+                return BufferBounded(self.mark, max(self.largest, len(data)))
+            case Buffered(held=held) if self.mark is not None:
+                if held > self.mark:
+                    return self._above(event.stream, held, self.mark)
+                return BufferBounded(self.mark)
             case _:
                 return self
 
     def _above(self, stream: int, held: int, mark: int) -> Progress:
-        if held <= mark + self.latest:
+        if held <= mark + self.largest:
             return Kept(self)
         return Broken(
-            f"at most {mark} + {self.latest} bytes are held for stream {stream}, and who writes then waits",
+            f"at most {mark} + {self.largest} bytes are held for stream {stream}",
             f"{held} are held",
             BufferBounded(),
         )

@@ -215,10 +215,9 @@ class IdleMeansIdle:
         match event:
             case Send() | Receive():
                 return self._caused()
-            case Accept(error=str()) if not self.busy:
-                # Out of descriptors, a listener rests: until a timer of the loop's own.
-                return replace(self._caused(), busy=True)
-            case Step() | Dispatch() | Run() | TimerFire() | RpcSettle() | Accept():
+            case Accept(error=error):
+                return self._caused(RETRY) if error == "EMFILE" else self
+            case Step() | Dispatch() | Run() | TimerFire() | RpcSettle():
                 if self.busy:
                     return self
                 return IdleMeansIdle(self.causes, self.recent, self.sleeps, self.polls, self.poll, True)
@@ -229,8 +228,8 @@ class IdleMeansIdle:
             case _:
                 return self._caused()
 
-    def _caused(self) -> IdleMeansIdle:
-        causes, recent = self.causes + 1, self.recent + 1
+    def _caused(self, count: int = 1) -> IdleMeansIdle:
+        causes, recent = self.causes + count, self.recent + count
         return IdleMeansIdle(causes, recent, self.sleeps, self.polls, self.poll, self.busy)
 
     def _turn_ends(self, turn: int, *, poll: bool) -> Progress:
@@ -246,6 +245,10 @@ class IdleMeansIdle:
             IdleMeansIdle(poll=poll),
         )
 
+
+RETRY = 3
+"""What a listener costs that found no descriptor, and that a trace does not show: the timer that ends its
+rest, the report of what waits for it still, and one report that comes before it has left the interest set."""
 
 HOPS = 8
 """How many turns a loop may take to pass one event on through steps of its own. asyncio takes four from a

@@ -231,7 +231,7 @@ def _serving(
     stack: ExitStack, family: int, serve_it: Callable[[Handler, Listening], Awaitable[None]]
 ) -> Site:
     """What makes its own listener: a client that is there before connects when it has."""
-    addresses: list[object] = []
+    addresses: list[str | tuple[str, int]] = []
     clients: list[socket.socket] = []
 
     def connect() -> None:
@@ -239,6 +239,7 @@ def _serving(
             clients.pop().connect(addresses[-1])
 
     def listening(listener: Listener) -> None:
+        assert isinstance(listener.socket, socket.socket)
         addresses.append(listener.socket.getsockname())
         connect()
 

@@ -98,15 +98,20 @@ def test_a_buffer_that_holds_the_mark_and_one_write_is_kept() -> None:
 
 
 @pytest.mark.clause(BOUNDED, "936835ff")
-def test_a_write_that_is_accepted_above_the_mark_is_refused() -> None:
+def test_a_buffer_that_holds_a_second_write_above_the_mark_is_refused_once() -> None:
     above = MARKED, Write(1, 0, b"abc"), Buffered(1, 0, 12)
     trace = *above, Write(2, 0, b"ab"), Buffered(2, 0, 14), Buffered(3, 0, 14)
     assert refused(BOUNDED, *trace) == refusal(
-        BOUNDED,
-        trace,
-        4,
-        "at most 10 + 2 bytes are held for stream 0, and who writes then waits",
-        "14 are held",
+        BOUNDED, trace, 4, "at most 10 + 3 bytes are held for stream 0", "14 are held"
+    )
+
+
+@pytest.mark.clause(BOUNDED, "936835ff")
+def test_what_was_written_before_the_mark_was_kept_again_allows_nothing() -> None:
+    drained = MARKED, Write(1, 0, b"abcdef"), Buffered(1, 0, 16), Buffered(2, 0, 10)
+    trace = *drained, Write(3, 0, b"ab"), Buffered(3, 0, 13)
+    assert refused(BOUNDED, *trace) == refusal(
+        BOUNDED, trace, 5, "at most 10 + 2 bytes are held for stream 0", "13 are held"
     )
 
 

@@ -355,6 +355,16 @@ _scopes = _scenario(
     _script(_elapse, _post, most=2),
 )
 
+_turned_aways = _scenario(
+    st.builds(
+        lambda away, late, rest: (away, late, *rest),
+        _turned_away,
+        _late_events,
+        _body(_turned_away, _late_events, _small_timer, most=2),
+    ),
+    _script(_elapse, most=1),
+)
+
 _connect = st.just(s.Connect())
 
 _echo = _scenario(
@@ -566,6 +576,7 @@ FAMILIES: Mapping[str, Family] = {
     "conditions": Family(_conditions, ("PRIM", "CANCEL")),
     "queues": Family(_queues, ("PRIM", "CANCEL")),
     "scopes": Family(_scopes, ("CANCEL", "CORO")),
+    "turned away": Family(_turned_aways, ("CORO", "CANCEL"), weight=1),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
     "edges": Family(_edges, ("LOOP",), weight=2),
     "one-shots": Family(_one_shots, ("LOOP",), weight=1),
