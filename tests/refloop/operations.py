@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 import refloop
 from refloop import (
     MILLISECOND,
+    BufferedReceiver,
+    BufferedSender,
     CapacityLimiter,
     Condition,
     Event,
@@ -35,6 +37,8 @@ from refloop import (
     open_unix,
     read_file,
     serve,
+    serve_tcp,
+    serve_unix,
     sleep,
     sleep_until,
     to_thread,
@@ -130,6 +134,50 @@ def _send_all(stack: ExitStack) -> Site:
     return Site(lambda: stream.send_all(b"x"), lambda: _drain(theirs))
 
 
+def _receiving(
+    stack: ExitStack, call: Callable[[BufferedReceiver], Awaitable[object]], data: bytes = b"x"
+) -> Site:
+    ours, theirs = _pair(stack)
+    receiver = BufferedReceiver(SocketStream(ours))
+
+    def left() -> int:
+        try:
+            return receiver.buffered + len(ours.recv(100, socket.MSG_PEEK))
+        except BlockingIOError:
+            return receiver.buffered
+
+    return Site(lambda: call(receiver), lambda: theirs.send(data), left)
+
+
+def _buffered_receive(stack: ExitStack) -> Site:
+    return _receiving(stack, BufferedReceiver.receive)
+
+
+def _receive_exactly(stack: ExitStack) -> Site:
+    return _receiving(stack, lambda receiver: receiver.receive_exactly(1))
+
+
+def _receive_until(stack: ExitStack) -> Site:
+    return _receiving(stack, lambda receiver: receiver.receive_until(b"\n"), b"\n")
+
+
+def _sending(stack: ExitStack, call: Callable[[BufferedSender], Awaitable[object]]) -> Site:
+    """Above its mark, since there is a byte for which there is no room."""
+    ours, theirs = _pair(stack)
+    _fill(ours)
+    sender = BufferedSender(SocketStream(ours), 0)
+    refloop.current_runtime().spawn(sender.send, b"x")
+    return Site(lambda: call(sender), lambda: _drain(theirs))
+
+
+def _buffered_send(stack: ExitStack) -> Site:
+    return _sending(stack, lambda sender: sender.send(b"x"))
+
+
+def _flush(stack: ExitStack) -> Site:
+    return _sending(stack, BufferedSender.flush)
+
+
 def _listener(stack: ExitStack) -> tuple[Listener, str]:
     listener = stack.enter_context(listen_unix(""))
     path = listener.socket.getsockname()
@@ -173,6 +221,64 @@ def _serve(stack: ExitStack) -> Site:
             group.cancel_scope.cancel()
 
     return Site(serve_one, lambda: _connect(stack, path))
+
+
+Handler = Callable[[SocketStream], Awaitable[object]]
+Listening = Callable[[Listener], object]
+
+
+def _serving(
+    stack: ExitStack, family: int, serve_it: Callable[[Handler, Listening], Awaitable[None]]
+) -> Site:
+    """What makes its own listener: a client that is there before connects when it has."""
+    addresses: list[str | tuple[str, int]] = []
+    clients: list[socket.socket] = []
+
+    def connect() -> None:
+        while addresses and clients:
+            clients.pop().connect(addresses[-1])
+
+    def listening(listener: Listener) -> None:
+        assert isinstance(listener.socket, socket.socket)
+        addresses.append(listener.socket.getsockname())
+        connect()
+
+    def ready() -> None:
+        clients.append(stack.enter_context(socket.socket(family)))
+        connect()
+
+    async def serve_one() -> None:
+        served = Event()
+
+        async def handler(_stream: SocketStream) -> None:
+            served.set()
+
+        async def serve_until_cancelled() -> None:
+            try:
+                await serve_it(handler, listening)
+            finally:
+                addresses.clear()
+
+        async with TaskGroup() as group:
+            group.start_soon(serve_until_cancelled)
+            await served.wait()
+            group.cancel_scope.cancel()
+
+    return Site(serve_one, ready)
+
+
+def _serve_tcp(stack: ExitStack) -> Site:
+    return _serving(
+        stack,
+        socket.AF_INET,
+        lambda handler, listening: serve_tcp(handler, "127.0.0.1", 0, listening=listening),
+    )
+
+
+def _serve_unix(stack: ExitStack) -> Site:
+    return _serving(
+        stack, socket.AF_UNIX, lambda handler, listening: serve_unix(handler, "", listening=listening)
+    )
 
 
 def _open_tcp(stack: ExitStack) -> Site:
@@ -321,6 +427,11 @@ def _getaddrinfo(_stack: ExitStack) -> Site:
 
 
 OPERATIONS: Final[dict[str, Make]] = {
+    "BufferedReceiver.receive": _buffered_receive,
+    "BufferedReceiver.receive_exactly": _receive_exactly,
+    "BufferedReceiver.receive_until": _receive_until,
+    "BufferedSender.flush": _flush,
+    "BufferedSender.send": _buffered_send,
     "CapacityLimiter": _limiter_block,
     "CapacityLimiter.acquire": _limiter,
     "Condition": _condition_block,
@@ -344,6 +455,8 @@ OPERATIONS: Final[dict[str, Make]] = {
     "open_unix": _open_unix,
     "read_file": _read_file,
     "serve": _serve,
+    "serve_tcp": _serve_tcp,
+    "serve_unix": _serve_unix,
     "sleep": _sleep,
     "sleep_until": _sleep_until,
     "to_thread": _to_thread,

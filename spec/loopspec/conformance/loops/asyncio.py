@@ -17,7 +17,19 @@ from functools import partial
 from types import TracebackType
 from typing import ClassVar
 
-from loopspec.conformance.adapter import EVERYTHING, HasFileno, Job, Operation, TaskHandle, TimerHandle, World
+from loopspec.conformance.adapter import (
+    BUFFERS,
+    CONNECTS,
+    EVERYTHING,
+    BufferedWriter,
+    Connection,
+    HasFileno,
+    Job,
+    Operation,
+    TaskHandle,
+    TimerHandle,
+    World,
+)
 from loopspec.trace import Direction, Outcome
 
 SECOND = 1_000_000_000
@@ -157,6 +169,19 @@ class _Scope:
         return self._caught
 
 
+class _Writer:
+    """A stream's writer, used as one is told to: ``write``, then ``await drain()``."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.accepted = 0
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        self.accepted += len(data)
+        await self.writer.drain()
+
+
 class AsyncioLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`.
 
@@ -167,12 +192,15 @@ class AsyncioLoop:
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
     # A handler is taken off by its descriptor, so that there is no registration to name twice; and a close
     # drops what is queued, so that nothing runs in it that could post.
-    shows: ClassVar[frozenset[str]] = EVERYTHING - {"StaleDisarm", "Closing", "Handle", "Handled"}
+    shows: ClassVar[frozenset[str]] = (
+        EVERYTHING - {"StaleDisarm", "Closing", "Handle", "Handled"} | CONNECTS | BUFFERS
+    )
 
     def __init__(self, world: World) -> None:
         self._loop = _EventLoop(world)
         self._loop.set_exception_handler(lambda _, context: _report(world, context))
         self._servers: list[asyncio.AbstractServer] = []
+        self._writers: list[_Writer] = []
         self._pool: ThreadPoolExecutor | None = None
         self.stop = self._loop.stop
         self.call_soon = self._loop.call_soon
@@ -187,12 +215,15 @@ class AsyncioLoop:
             await asyncio.sleep(0)  # for what other threads have posted
             for server in self._servers:
                 server.close()
+            for made in self._writers:
+                made.writer.transport.abort()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # for the transports to let go of their sockets
 
-        if self._servers or self._pool or asyncio.all_tasks(self._loop):
+        if self._servers or self._writers or self._pool or asyncio.all_tasks(self._loop):
             self._loop.run_until_complete(end_all())
         if self._pool is not None:
             self._pool.shutdown()
@@ -241,6 +272,22 @@ class AsyncioLoop:
 
     def send_all(self, sock: socket.socket, data: bytes) -> Awaitable[None]:
         return self._loop.sock_sendall(sock, data)
+
+    async def connect(self, host: str, port: int) -> Connection:
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.setblocking(False)
+        try:
+            await self._loop.sock_connect(made, (host, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    async def buffered(self, sock: socket.socket, mark: int) -> BufferedWriter:
+        _, writer = await asyncio.open_connection(sock=sock)
+        writer.transport.set_write_buffer_limits(high=mark)
+        self._writers.append(_Writer(writer))
+        return self._writers[-1]
 
     def operations(self) -> Mapping[str, Callable[[], Operation]]:
         return {
