@@ -23,7 +23,7 @@ The harness records the trace around these calls; the adapter itself records not
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -35,7 +35,15 @@ Job = Callable[[], Coroutine[object, object, str]]
 RPC = frozenset(name for name in EVENTS if name.startswith("Rpc"))
 """What a loop can show besides whose adapter is :class:`OffersRpc`, too."""
 
-EVERYTHING = frozenset(EVENTS) - RPC - {"Serves", "Hold", "Free", "Crash", "AtRest"}
+GROUPS = frozenset({"GroupEnter", "GroupStart", "GroupLeave", "GroupExit"})
+"""What a loop can show besides whose adapter is :class:`OffersGroups`, too."""
+
+ALONE = frozenset({"Alone", "Deadlock"})
+"""What a loop can show besides whose adapter is :class:`RunsAlone`, too."""
+
+_SERVED = frozenset({"Serves", "Hold", "Free", "Crash", "AtRest", "Shown"})
+
+EVERYTHING = frozenset(EVENTS) - RPC - GROUPS - ALONE - _SERVED
 """For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
 adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
 (:mod:`loopspec.conformance.servers`)."""
@@ -313,6 +321,46 @@ class Adapter(Protocol):
 
     def serve_echo(self, listener: socket.socket) -> None:
         """Serve, with the loop's own streams: send every byte of every client back to it."""
+        ...
+
+
+# --- more of tasks ------------------------------------------------------------------------------------------
+
+
+class Group(Protocol):
+    """A task group: ``async with``, once. It ends after all of its children, and what they and the block
+    raised leaves it together, as an exception group."""
+
+    def start(self, job: Job, /) -> TaskHandle:
+        """Start a child. May raise, and then there is none."""
+        ...
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None: ...
+
+
+@runtime_checkable
+class OffersGroups(Protocol):
+    """What the adapter of a loop with task groups has besides."""
+
+    def group(self) -> Group: ...
+
+
+@runtime_checkable
+class RunsAlone(Protocol):
+    """What the adapter of a loop has besides that can be told that nobody else will make anything ready, or
+    that need not be told."""
+
+    def run_alone(self, main: Callable[[], None]) -> Sequence[TaskHandle]:
+        """Call ``main()`` as the first thing, and run the loop until all spawned tasks have ended, or until
+        :meth:`Adapter.stop`; what it reports as waiting for each other and for nothing else, in its order."""
         ...
 
 
