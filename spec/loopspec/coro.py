@@ -1055,7 +1055,7 @@ class ChildWithinParent:
         return Broken(
             f"task {task} is cancelled, since its group failed in turn {failed}",
             f"its operation returned in turn {turn}",
-            replace(self, homes=self.homes.drop(task)),
+            self,
         )
 
     def _ends(self, group: int, known: _Group, errors: tuple[str, ...]) -> Progress:
