@@ -19,8 +19,8 @@ FLOW_MUTANTS: tuple[Mutant, ...] = (
         name="flow-waits-for-the-wrong-direction",
         clause="FLOW.WRITE.HANDED_OVER",
         path=STREAMS,
-        old="                yield from suspend(writable)\n",
-        new="                yield from suspend(self._readable)\n",
+        old="                yield writable\n",
+        new="                yield self._readable\n",
         story="The rest of a write waits until there is something to read.",
     ),
 )

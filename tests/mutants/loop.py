@@ -248,6 +248,19 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         story="A task that was woken and finds nothing raises BlockingIOError.",
     ),
     Mutant(
+        name="loop-newcomer-takes-the-place-of-one-that-was-woken",
+        clause="LOOP.DISPATCH.EVENT_IS_A_HINT",
+        path="impl/refloop/waits.py",
+        old="""        task, self._task = self._task, None
+        if task is None:
+            self.release()""",
+        new="""        task, self._task = self._task, None
+        self.release()
+        if task is None:
+            self.release()""",
+        story="A waiter gives up its place when it is woken: if it was for nothing, a newcomer has it.",
+    ),
+    Mutant(
         name="loop-goes-on-in-the-child",
         clause="LOOP.FORK.REFUSED",
         path=REACTOR,

@@ -121,13 +121,13 @@ RPC_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="rpc-call-after-the-end-hangs",
         clause="RPC.CLOSE.SETTLES_ALL",
-        path=CALLS,
-        old="""        if self.ended is not None:
-            self._settle_all(self.ended)
-        return call
+        path=CHANNEL,
+        old="            self._stop_timer(number)\n            settle(outcome)\n",
+        new="""            self._stop_timer(number)
+            if self._reader.live:
+                settle(outcome)
 """,
-        new="        return call\n",
-        story="The end settles what was pending, and a call that one of its callbacks makes hangs.",
+        story="What comes after the end is dropped, and a call that one of its callbacks makes hangs.",
         report="https://github.com/livekit/psrpc/pull/139",
     ),
     Mutant(
@@ -138,6 +138,15 @@ RPC_MUTANTS: tuple[Mutant, ...] = (
         new="            return None\n",
         story="A send fails, and the one who waits for the reply is not told.",
         report="https://github.com/scylladb/seastar/issues/1146",
+    ),
+    Mutant(
+        name="rpc-cancelled-call-keeps-its-timer",
+        clause="LOOP.WAIT.TIMEOUT",
+        path=CHANNEL,
+        old="        self.conversation.book.cancel(call)\n        self._stop_timer(call.id)\n",
+        new="        self.conversation.book.cancel(call)\n",
+        story="A call that was cancelled keeps its time-out, and the loop wakes for nobody.",
+        report="https://github.com/apache/brpc/issues/3383",
     ),
     Mutant(
         name="rpc-coroutine-takes-a-timeout-for-no-answer",

@@ -329,10 +329,8 @@ def test_a_post_told_of_after_its_callback_ran_orders_nothing() -> None:
 
 @pytest.mark.clause(WAITER, "74310548")
 def test_a_second_waiter_that_is_refused_is_kept() -> None:
-    assert (
-        exercised(WAITER, armed(0), Refuse(1, 0, 0, 0, "read", "Busy"), Refuse(1, 0, 0, 0, "write", "Reset"))
-        == 1
-    )
+    second = Refuse(1, 0, 0, 0, "read", "Busy"), Refuse(1, 0, 0, 0, "write", "Reset")
+    assert exercised(WAITER, armed(0), *second) == 1
 
 
 @pytest.mark.clause(WAITER, "74310548")
@@ -378,9 +376,8 @@ def test_a_second_task_that_is_refused_after_a_checkpoint_is_kept() -> None:
 
 @pytest.mark.clause(WAITER, "74310548")
 def test_the_waiters_of_a_closed_stream_are_in_nobodys_way() -> None:
-    assert (
-        exercised(WAITER, armed(0), Close(1, 0, 0), armed(1, turn=1), Refuse(1, 0, 0, 0, "read", "Busy")) == 1
-    )
+    second = armed(1, turn=1), Refuse(1, 0, 0, 0, "read", "Busy")
+    assert exercised(WAITER, armed(0), Close(1, 0, 0), *second) == 1
 
 
 WAITED = Await(1, 0, "read", 0)

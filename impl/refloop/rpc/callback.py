@@ -39,7 +39,7 @@ class PendingCall:
     def cancel(self) -> None:
         """Have the callback not called. Idempotent; too late for one that has begun. The server is not
         told."""
-        self._channel.conversation.book.cancel(self._call)
+        self._channel.cancel(self._call)
         if self._queued is not None:
             self._queued.cancel()
 

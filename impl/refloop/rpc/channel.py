@@ -18,7 +18,7 @@ from refloop.errors import BusyResourceError
 from refloop.reactor import Direction, Reactor, Registration
 from refloop.rpc.calls import Call, Outcome
 from refloop.rpc.conversation import CLOSED_HERE, Conversation
-from refloop.rpc.wire import Json
+from refloop.rpc.wire import CallId, Json
 from refloop.streams import RECEIVE_BYTES, StreamSocket
 from refloop.timers import Timer
 
@@ -43,6 +43,7 @@ class Channel:
         "_reactor",
         "_reader",
         "_socket",
+        "_timers",
         "_unsent",
         "_writer",
         "conversation",
@@ -56,6 +57,7 @@ class Channel:
         self._reactor = reactor
         self._socket = socket
         self._close_socket = close_socket
+        self._timers: dict[CallId, Timer] = {}  # of the calls that have a time-out and are not settled
         self._unsent = bytearray()
         self._writer: Registration | None = None
         self._reader = reactor.register(socket, Direction.READ, self._readable)
@@ -80,19 +82,29 @@ class Channel:
             raise BusyResourceError(
                 f"{len(self._unsent)} bytes of requests wait for a peer that does not read"
             )
-        timer: Timer | None = None
+        number = self.conversation.book.next_id
 
         def settle_in_time(outcome: Outcome) -> None:
-            if timer is not None:
-                timer.cancel()
+            self._stop_timer(number)
             settle(outcome)
 
         call, frame = self.conversation.request(method, params, settle_in_time)
         if frame:
             if timeout is not None:
-                timer = self._reactor.call_later(timeout, self.conversation.book.expire, call)
+                expire = self.conversation.book.expire
+                self._timers[number] = self._reactor.call_later(timeout, expire, call)
             self._send(frame)
         return call
+
+    def cancel(self, call: Call) -> None:
+        """Whoever made ``call`` wants to hear no more of it. Idempotent; the server is not told."""
+        self.conversation.book.cancel(call)
+        self._stop_timer(call.id)
+
+    def _stop_timer(self, number: CallId) -> None:
+        timer = self._timers.pop(number, None)
+        if timer is not None:
+            timer.cancel()
 
     def end(self, reason: str = CLOSED_HERE) -> None:
         """End the transport: settle what is pending, in the order of issue, and close the socket.

@@ -37,7 +37,7 @@ class _Answer(Trap):
 
     def abort(self, _task: Task[object], /) -> None:
         self._task = None
-        self._channel.conversation.book.cancel(self.call)
+        self._channel.cancel(self.call)
 
     def settle(self, outcome: Outcome) -> None:
         self.outcome = outcome

@@ -111,6 +111,8 @@ class Campaign:
             of_servers if self._servers else [], servers.SHOWS | {cls.__name__ for cls in styles}
         )
         self._broken: Counter[str] = Counter()
+        self._drawn: Counter[str] = Counter()  # scenarios, by family
+        self._reached: dict[str, Counter[str]] = {}  # by clause: in how many scenarios of each family
         self._first: dict[str, tuple[str, int, Scenario]] = {}
         self._smallest: dict[str, Counterexample] = {}
 
@@ -200,7 +202,14 @@ class Campaign:
         return None
 
     def _look_at(self, scenario: Scenario, family: str, share: int) -> None:
-        for id in self._judged(self._judge, scenario):
+        findings = self._judge.findings
+        before = [finding.exercised for finding in findings.values()]
+        broken = self._judged(self._judge, scenario)
+        self._drawn[family] += 1
+        for exercised, (id, finding) in zip(before, findings.items(), strict=True):
+            if finding.exercised > exercised:
+                self._reached.setdefault(id, Counter())[family] += 1
+        for id in broken:
             if not self._broken[id] and not self._shows_again(scenario, id):
                 self.unrepeated[id] += 1
                 continue
@@ -296,7 +305,15 @@ class Campaign:
             observable = observable or served.observable
             exercised += served.exercised
         seen = Finding(finding.clause, observable, exercised, self._broken[id])
-        return ClauseResult(id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id))
+        return ClauseResult(
+            id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id), self._share(id)
+        )
+
+    def _share(self, id: str) -> float | None:
+        reached = self._reached.get(id)
+        if reached is None:
+            return None
+        return max(count / self._drawn[family] for family, count in reached.items())
 
 
 def _is_surveyed(clause: Clause) -> bool:

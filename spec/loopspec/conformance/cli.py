@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from rich.progress import Progress as Bar
 
 import loopspec
 from loopspec.clause import Clause, ClauseError, select
-from loopspec.conformance import evidence, report
+from loopspec.conformance import evidence, kills, report
 from loopspec.conformance.result import INTERRUPTED, Progress, Results, UsageError
 from loopspec.judge import Judge, Verdict, Violation
 from loopspec.trace import Event, TraceError, read
@@ -252,6 +253,46 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
         yield draw
 
 
+@main.command()
+@click.argument("loop")
+@click.argument("pythons", nargs=-1, required=True, metavar="PYTHON...")
+@click.option(
+    "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
+)
+@click.option("--examples", type=click.IntRange(min=1), metavar="N", help="Generated scenarios for each.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same scenarios again.")
+def versions(
+    loop: str, pythons: tuple[str, ...], selectors: tuple[str, ...], examples: int | None, seed: int | None
+) -> None:
+    """Judge a loop under this interpreter and others, and show what differs, with the shortest scenario.
+
+    A difference is a scenario that one interpreter's loop breaks a clause in, and another's does not.
+    """
+    from loopspec.conformance import campaign
+    from loopspec.conformance import versions as under
+
+    clauses = _trace_clauses(selectors)
+    asked = [under.interpreter(command) for command in (sys.executable, *pythons)]
+    out = Console()
+    seed = secrets.randbelow(SEEDS) if seed is None else seed
+    examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
+    out.print(report.heading(seed, examples), soft_wrap=True)
+    found = under.differences(
+        loop,
+        asked,
+        clauses,
+        examples=examples,
+        seed=seed,
+        on_progress=lambda line: click.echo(line, err=True),
+    )
+    for difference in found:
+        out.print(report.difference(difference))
+        again = report.replay_command(loop, difference.breach.clause, difference.breach.token)
+        out.print(f"  $ {again}\n", soft_wrap=True, highlight=False)
+    told = ", ".join(one.version for one in asked)
+    out.print(f"{loop} under Python {told}: {len(found)} clauses differ", highlight=False)
+
+
 # --- judge --------------------------------------------------------------------------------------------
 
 
@@ -372,6 +413,21 @@ def tour(architectures: tuple[str, ...]) -> None:
 def clauses(selectors: tuple[str, ...]) -> None:
     """The register of clauses as a table, whole or what the selectors name."""
     Console().print(report.register_table(_clauses(selectors)))
+
+
+@main.command()
+@click.argument("selectors", nargs=-1, metavar="[SELECTOR]...")
+def mutants(selectors: tuple[str, ...]) -> None:
+    """The teeth: every named mutant, what kills it, how soon, and in how few steps it is shown.
+
+    All of them, or those that break the clauses which the selectors name.
+    """
+    named = {entry.id for entry in _clauses(selectors)}
+    rows = [row for row in kills.packaged() if row.clause in named]
+    if not rows:
+        raise UsageError(f"no mutant breaks {', '.join(selectors)}: `loopspec mutants` lists them all")
+    Console().print(report.mutants_table(rows))
+    Console().print(report.mutants_tally(rows), highlight=False)
 
 
 @main.command()

@@ -749,10 +749,12 @@ class Lockstep:
 
     def _has_room(self, stream: _Stream) -> bool:
         """Whether the loop owes the client something and its socket is writable. Only what a Unix socket is
-        given is with its peer at once, so that what is not is with the loop."""
+        given is with its peer at once, so that what is not is with the loop. What a sender that was cancelled
+        has left behind is nobody's."""
         if (
             stream.server is None
             or stream.written <= stream.received
+            or (stream.torn and not self._users[stream.number, "write"])
             or self._scenario.tcp
             or not stream.reads
         ):
