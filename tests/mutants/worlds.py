@@ -22,7 +22,7 @@ from loopspec.clause import select
 from loopspec.conformance import campaign, lockstep
 from loopspec.conformance.campaign import Campaign
 from loopspec.conformance.loops.refloop import RefloopLoop
-from loopspec.conformance.scenario import Scenario, token_of
+from loopspec.conformance.scenario import Scenario, in_words, token_of
 from tests.mutants.env import WORLD_MUTANTS, WorldMutant
 from tests.mutants.hunt import ROOT, ROUNDS, SEED, MisfitError
 
@@ -36,11 +36,13 @@ _LAST_RESORT = 120.0
 class Dropped:
     """What a hunt in the world of a mutant has come to: ``kill`` is the token of a scenario that breaks the
     assumption, ``witness`` of one that breaks both it and the clause that needs it; ``spares``: the world as
-    it is breaks neither with either."""
+    it is breaks neither with either. ``scenarios`` were run up to the kill, which has ``size`` steps."""
 
     kill: str | None = None
     witness: str | None = None
     spares: bool = False
+    scenarios: int = 0
+    size: int = 0
     trouble: str | None = None
 
 
@@ -79,13 +81,14 @@ def _found(mutant: WorldMutant) -> Dropped:
     if source.count(mutant.old) != 1:
         raise MisfitError(f"what it changes occurs {source.count(mutant.old)} times in {mutant.path}")
     _make(mutant, source.replace(mutant.old, mutant.new))
-    kill, _ = _first(mutant.clause, {mutant.clause})
-    witness, broken = _first(mutant.needed_by, {mutant.clause, mutant.needed_by})
-    if kill is None or witness is None or mutant.clause not in broken:
-        return Dropped(_token(kill), _token(witness) if mutant.clause in broken else None)
+    kill, tried = _first(mutant.clause)
+    witness, _ = _first(mutant.needed_by)
+    both = {mutant.clause, mutant.needed_by}
+    if kill is None or witness is None or _broken(witness, both) != both:
+        return Dropped(_token(kill))
     _make(mutant, source)
-    spares = not any(_broken(scenario, {mutant.clause, mutant.needed_by}) for scenario in (kill, witness))
-    return Dropped(token_of(kill), token_of(witness), spares)
+    spares = not any(_broken(scenario, both) for scenario in (kill, witness))
+    return Dropped(token_of(kill), token_of(witness), spares, tried, len(in_words(kill)))
 
 
 def _make(mutant: WorldMutant, source: str) -> None:
@@ -99,14 +102,15 @@ def _token(scenario: Scenario | None) -> str | None:
     return None if scenario is None else token_of(scenario)
 
 
-def _first(id: str, ids: set[str]) -> tuple[Scenario | None, set[str]]:
-    """The first scenario that breaks clause ``id``, and which of ``ids`` it breaks."""
-    for place, examples in enumerate(ROUNDS):
-        with lockstep.hand() as other:
-            found = Campaign("refloop", RefloopLoop, select([id]), other).hunt(id, examples, SEED + place)
-        if found is not None:
-            return found, _broken(found, ids)
-    return None, set()
+def _first(id: str) -> tuple[Scenario | None, int]:
+    """The first scenario that breaks clause ``id``, and how many were run up to it."""
+    with lockstep.hand() as other:
+        campaign = Campaign("refloop", RefloopLoop, select([id]), other)
+        for place, examples in enumerate(ROUNDS):
+            found = campaign.hunt(id, examples, SEED + place)
+            if found is not None:
+                return found, campaign.scenarios
+    return None, campaign.scenarios
 
 
 def _broken(scenario: Scenario, ids: set[str]) -> set[str]:

@@ -582,8 +582,10 @@ def scripts(draw: st.DrawFn) -> Script:
             case 1:
                 acts.append(draw(st.sampled_from(_PARTINGS))(stream))
             case 2:
-                acts += [StopReading(stream), Send(stream, rest[stream] + b"\nfile big\n")]
-                rest[stream] = b""
+                acts.append(StopReading(stream))
+                if draw(st.integers(0, 3)):
+                    acts.append(Send(stream, rest[stream] + b"\nfile big\n"))
+                    rest[stream] = b""
             case 3:
                 acts.append(Hold(draw(st.sampled_from(["lock", "backend"]))))
             case 4:
