@@ -401,7 +401,8 @@ class Task(Generic[T_co]):
         return self._joiners is not None and bool(self._joiners.parked)
 
     def __repr__(self) -> str:
-        return f"<task {self.name}: {self.waits_for}>"
+        # Without the object that it waits for: that may be a task, which waits for this one.
+        return f"<task {self.name}: {self.trap.reason if self.state is WAITING else self.state.value}>"
 
 
 def _refused(trap: object, refusal: Exception) -> Exception:

@@ -31,9 +31,10 @@ Direction: TypeAlias = Literal["read", "write"]
 #: Why a task is suspended, and so what may resume it: ``checkpoint`` nothing but its turn, ``sleep`` the
 #: instant ``key``, ``read`` and ``write`` readiness of stream ``key``, ``event`` event ``key`` being set,
 #: ``join`` the end of task ``key``, ``primitive`` what primitive ``key`` gives, ``rpc`` the settlement of
-#: remote call ``key``, ``room`` room in the buffer of stream ``key``'s writer.
+#: remote call ``key``, ``room`` room in the buffer of stream ``key``'s writer, ``group`` the end of all
+#: children of group ``key``.
 Reason: TypeAlias = Literal[
-    "checkpoint", "sleep", "read", "write", "event", "join", "primitive", "rpc", "room"
+    "checkpoint", "sleep", "read", "write", "event", "join", "primitive", "rpc", "room", "group"
 ]
 
 #: What tasks share and wait for. A condition has a lock, which counts as the same primitive.
@@ -582,6 +583,97 @@ class Threads:
     tasks: int
 
 
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The process has ``descriptors`` open descriptors while the loop has ``tasks`` live tasks, and none of
+    them is a client's."""
+
+    turn: int
+    descriptors: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The garbage collector has run, and nobody outside the loop holds a task that was forgotten."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vanish:
+    """``task``, which had not ended, has been destroyed."""
+
+    turn: int
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """In a run before this one, of the same program on another loop of this kind, the tasks were resumed in
+    this order, from the first step to the last."""
+
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The loop is told that nobody else will make anything ready: no other thread posts, no signal has a
+    handler."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlock:
+    """The loop reports that ``tasks``, in the order in which they were spawned, wait for each other and for
+    nothing else."""
+
+    turn: int
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEnter:
+    """``task`` enters task group ``group``."""
+
+    turn: int
+    task: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStart:
+    """``task``, which has just been spawned, is a child of ``group``."""
+
+    turn: int
+    group: int
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLeave:
+    """The block of ``group`` is over for the ``task`` that entered it, which waits for the children now;
+    ``value`` tells an error."""
+
+    turn: int
+    task: int
+    group: int
+    outcome: Outcome
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupExit:
+    """``group`` has ended; ``errors`` are those that have left it, one from each that failed."""
+
+    turn: int
+    task: int
+    group: int
+    outcome: Outcome
+    errors: tuple[str, ...]
+
+
 # --- worker threads -----------------------------------------------------------------------------------
 
 
@@ -977,6 +1069,24 @@ class Shut:
 
 
 @dataclass(frozen=True, slots=True)
+class Polled:
+    """What poll(2) says, right after the wait that ends turn ``turn``, of the level-triggered descriptors in
+    its interest set: (fd, event mask) pairs of those that are ready for what the loop asks. The wait had room
+    for more."""
+
+    turn: int
+    ready: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """``thread`` does not come out of what it does, by the kernel's account: it is suspended where nothing
+    will come, or goes on and on. The run is broken off."""
+
+    thread: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quiescent:
     """The world has nothing left to do: no client acts again, no timer is armed, and the loop sleeps."""
 
@@ -1031,6 +1141,17 @@ class AtRest:
     main: str
     on: int | None
     others: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All that client ``stream`` of a script was shown by a server whose handler is written in ``style``:
+    ``data``, and then (``ended``) the end."""
+
+    style: str
+    stream: int
+    data: bytes
+    ended: bool
 
 
 Event: TypeAlias = (
@@ -1089,6 +1210,16 @@ Event: TypeAlias = (
     | Done
     | Joined
     | Threads
+    | Objects
+    | Collect
+    | Vanish
+    | Rehearsal
+    | Alone
+    | Deadlock
+    | GroupEnter
+    | GroupStart
+    | GroupLeave
+    | GroupExit
     | Pool
     | Submit
     | JobRefuse
@@ -1130,12 +1261,15 @@ Event: TypeAlias = (
     | Write
     | Room
     | Shut
+    | Polled
+    | Hang
     | Quiescent
     | Serves
     | Hold
     | Free
     | Crash
     | AtRest
+    | Shown
 )
 
 EVENTS: dict[str, type[Event]] = {event.__name__: event for event in get_args(Event)}

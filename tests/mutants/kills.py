@@ -23,14 +23,16 @@ from loopspec.clause import Clause, select
 from loopspec.conformance import calls, servers
 from loopspec.conformance.kills import FILE, Kill, Row, dump, row
 from loopspec.judge import Judge
-from loopspec.trace import Event
+from loopspec.trace import Event, Shown
 from tests.kernel.hunt import compared
 from tests.kernel.mutants import KERNEL_MODEL_MUTANTS
 from tests.mutants.call import SURVEY_MUTANTS
+from tests.mutants.env import WORLD_MUTANTS, WorldMutant
 from tests.mutants.hunt import ROOT, SEED, hunted_by_scenarios, hunts, mutate
 from tests.mutants.mutant import Mutant
-from tests.mutants.server import SERVER_MUTANTS, ServerMutant
+from tests.mutants.server import SERVER_MUTANTS, STYLE_MUTANTS, ServerMutant
 from tests.mutants.table import MUTANTS
+from tests.mutants.worlds import dropped
 
 SCRIPTS = 600
 """How many scripts of clients a mutant of a server has to survive."""
@@ -70,6 +72,32 @@ def by_scripts(mutant: ServerMutant) -> Iterator[Kill]:
     if smallest is not None:
         token = servers.token_of(mutant.architecture, smallest.script)
         yield Kill("scripts", "scripts", judge.runs, len(smallest.script), token, _broken(smallest.events))
+
+
+def by_scripts_in_all_styles(mutant: Mutant) -> Iterator[Kill]:
+    """What drawn scripts say of a handler that differs in one of its styles."""
+    clauses = select([mutant.clause])
+    (clause,) = clauses
+    shows = frozenset({Shown.__name__})
+    judge = _Counting(clauses, shows)
+    with tempfile.TemporaryDirectory() as directory:
+        mutate(mutant, Path(directory))
+        commands = {name: (sys.executable, "-m", "refloop.servers", name) for name in servers.STYLES}
+        with servers.Styles(commands, {**os.environ, "PYTHONPATH": directory}) as styles:
+            found = next(servers.look(styles, judge, SCRIPTS, SEED), None)
+            smallest = None if found is None else servers.made_small(styles, found, clause)
+    if smallest is not None:
+        token = servers.token_of(servers.IN_ALL_STYLES, smallest.script)
+        broken = _broken(smallest.events, shows)
+        yield Kill("scripts", "scripts", judge.runs, len(smallest.script), token, broken)
+
+
+def in_its_world(mutant: WorldMutant) -> Iterator[Kill]:
+    """What generated scenarios say of a world that has ``mutant`` in it."""
+    found = dropped(mutant)
+    if found.kill is not None and found.spares:
+        broken = tuple(sorted((mutant.clause, mutant.needed_by)))
+        yield Kill("scenarios", "scenarios", found.scenarios, found.size, found.kill, broken)
 
 
 def _broken(events: Iterable[Event], shows: frozenset[str] = servers.SHOWS) -> tuple[str, ...]:
@@ -114,6 +142,12 @@ def hunted(mutants: Iterable[Mutant]) -> Iterator[tuple[Mutant, Kill]]:
     for server in SERVER_MUTANTS:
         if server in chosen:
             yield from ((server, kill) for kill in by_scripts(server))
+    for mutant in STYLE_MUTANTS:
+        if mutant in chosen:
+            yield from ((mutant, kill) for kill in by_scripts_in_all_styles(mutant))
+    for world in WORLD_MUTANTS:
+        if world in chosen:
+            yield from ((world, kill) for kill in in_its_world(world))
     for mutant in SURVEY_MUTANTS:
         if mutant in chosen:
             yield from ((mutant, kill) for kill in by_the_survey(mutant))

@@ -128,4 +128,45 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         story="Threads take turns to send, and one of them sends to a client that does not read.",
         architecture="thread",
     ),
+    ServerMutant(
+        name="server-relies-on-manners",
+        clause="ENV.PEER.ARBITRARY",
+        path=f"{SERVERS}/sequential.py",
+        old="    with suppress(OSError):\n        while line := lines.receive():\n",
+        new="    with suppress(ValueError):\n        while line := lines.receive():\n",
+        story="It is assumed that a client waits for its answer: one that resets ends the server.",
+        architecture="sequential",
+    ),
+    ServerMutant(
+        name="server-half-close-is-the-end",
+        clause="ENV.PEER.ARBITRARY",
+        path=f"{SERVERS}/event_loop.py",
+        old='        if self.ended or b"\\n" in self.unread:\n            self.armed.disarm()\n',
+        new='        if self.ended:\n            self.unread = b""\n'
+        '        if self.ended or b"\\n" in self.unread:\n            self.armed.disarm()\n',
+        story="It is assumed that who shuts down its sending wants no answers any more.",
+        report="https://github.com/tokio-rs/mio/pull/933",
+        architecture="event_loop",
+    ),
 )
+
+STYLE_MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="style-callbacks-read-ahead",
+        clause="CORO.STYLE.SAME_EFFECT",
+        path=f"{SERVERS}/event_loop.py",
+        old='            line, _, self.unread = self.unread.partition(b"\\n")\n',
+        new='            line, _, _ = self.unread.partition(b"\\n")\n            self.unread = b""\n',
+        story="Between two callbacks the lines that came along with the first are forgotten.",
+    ),
+    Mutant(
+        name="style-coroutine-ends-with-its-client",
+        clause="CORO.STYLE.SAME_EFFECT",
+        path=f"{SERVERS}/coroutine.py",
+        old='            if not data or len(self.buffer) >= LINE_LIMIT:\n                return b""\n',
+        new="            if not data or len(self.buffer) >= LINE_LIMIT:\n"
+        '                line, self.buffer = self.buffer, b""\n                return line\n',
+        story="A line without its end is answered by the coroutine, and by nobody else.",
+    ),
+)
+"""Mutants of one style among three, hunted by the same scripts on all of them."""

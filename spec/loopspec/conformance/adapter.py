@@ -23,7 +23,7 @@ The harness records the trace around these calls; the adapter itself records not
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -44,9 +44,15 @@ CONNECTS = frozenset(("Dial", "Dialed", "DialSettle"))
 BUFFERS = frozenset(("HighWater", "Buffered"))
 """What a loop can show besides whose adapter is :class:`OffersBuffers`."""
 
-_SERVERS = frozenset(("Serves", "Hold", "Free", "Crash", "AtRest"))
+GROUPS = frozenset({"GroupEnter", "GroupStart", "GroupLeave", "GroupExit"})
+"""What a loop can show besides whose adapter is :class:`OffersGroups`, too."""
 
-EVERYTHING = frozenset(EVENTS) - RPC - MODES - CONNECTS - BUFFERS - _SERVERS
+ALONE = frozenset({"Alone", "Deadlock"})
+"""What a loop can show besides whose adapter is :class:`RunsAlone`, too."""
+
+_SERVED = frozenset({"Serves", "Hold", "Free", "Crash", "AtRest", "Shown"})
+
+EVERYTHING = frozenset(EVENTS) - RPC - MODES - CONNECTS - BUFFERS - GROUPS - ALONE - _SERVED
 """For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
 adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
 (:mod:`loopspec.conformance.servers`)."""
@@ -377,6 +383,46 @@ class OffersBuffers(Protocol):
     def buffered(self, sock: socket.socket, mark: int) -> Awaitable[BufferedWriter]:
         """The writing side of a nonblocking stream socket, which suspends its writers when it holds more than
         ``mark`` bytes; asked for once a socket."""
+        ...
+
+
+# --- more of tasks ------------------------------------------------------------------------------------------
+
+
+class Group(Protocol):
+    """A task group: ``async with``, once. It ends after all of its children, and what they and the block
+    raised leaves it together, as an exception group."""
+
+    def start(self, job: Job, /) -> TaskHandle:
+        """Start a child. May raise, and then there is none."""
+        ...
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None: ...
+
+
+@runtime_checkable
+class OffersGroups(Protocol):
+    """What the adapter of a loop with task groups has besides."""
+
+    def group(self) -> Group: ...
+
+
+@runtime_checkable
+class RunsAlone(Protocol):
+    """What the adapter of a loop has besides that can be told that nobody else will make anything ready, or
+    that need not be told."""
+
+    def run_alone(self, main: Callable[[], None]) -> Sequence[TaskHandle]:
+        """Call ``main()`` as the first thing, and run the loop until all spawned tasks have ended, or until
+        :meth:`Adapter.stop`; what it reports as waiting for each other and for nothing else, in its order."""
         ...
 
 

@@ -49,7 +49,7 @@ from loopspec.conformance.result import (
 )
 from loopspec.conformance.scenario import Scenario, in_words, scenario_of, token_of
 from loopspec.judge import Finding, Judge, Violation
-from loopspec.trace import AtRest, Event
+from loopspec.trace import AtRest, Event, Shown
 
 DEFAULT_EXAMPLES = 3000
 """Scenarios a loop: with shrinking, half a minute on one core."""
@@ -105,8 +105,11 @@ class Campaign:
         self._survey = survey
         self._surveyor = Judge([entry for entry in clauses if _is_surveyed(entry)], calls.SHOWS)
         self._servers: Mapping[str, servers.Command] = getattr(make, "servers", {})
-        of_servers = [entry for entry in clauses if AtRest in entry.watches] if self._servers else []
-        self._server_judge = Judge(of_servers, servers.SHOWS)
+        styles = {Shown} if self._servers.keys() >= servers.STYLES.keys() else set()
+        of_servers = [entry for entry in clauses if entry.watches.keys() & {AtRest, *styles}]
+        self._server_judge = Judge(
+            of_servers if self._servers else [], servers.SHOWS | {cls.__name__ for cls in styles}
+        )
         self._broken: Counter[str] = Counter()
         self._drawn: Counter[str] = Counter()  # scenarios, by family
         self._reached: dict[str, Counter[str]] = {}  # by clause: in how many scenarios of each family
@@ -131,17 +134,27 @@ class Campaign:
                 for found in servers.look(server, self._server_judge, examples, seed):
                     self._note_server(server, found)
             self.scenarios += examples
+        if self._servers.keys() >= servers.STYLES.keys():
+            with servers.Styles(self._servers) as styles:
+                for found in servers.look(styles, self._server_judge, examples, seed):
+                    self._note_server(styles, found)
+            self.scenarios += examples
+
+    def _stage(self, architecture: str) -> servers.Server | servers.Styles:
+        if architecture == servers.IN_ALL_STYLES:
+            return servers.Styles(self._servers)
+        return servers.Server(architecture, self._servers[architecture])
 
     def replay_server(self, architecture: str, script: servers.Script) -> None:
         """One script only, and what it breaks."""
-        with servers.Server(architecture, self._servers[architecture]) as server:
+        with self._stage(architecture) as server:
             for id in self._server_judge.findings:
                 entry = self._clauses[id]
                 found = servers.breaks(server, script, entry)
                 if found is not None:
                     self._note_server(server, found)
 
-    def _note_server(self, server: servers.Server, found: servers.Found) -> None:
+    def _note_server(self, server: servers.Stage, found: servers.Found) -> None:
         id = found.violation.clause
         if id not in self._smallest:
             smallest = servers.made_small(server, found, self._clauses[id])

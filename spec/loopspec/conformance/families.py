@@ -73,8 +73,12 @@ def _scenario(
     tcp: SearchStrategy[bool] = st.just(False),  # noqa: B008
     echo: bool = False,
     workers: SearchStrategy[int] = st.just(0),  # noqa: B008
+    alone: bool = False,
+    rehearsed: bool = False,
 ) -> SearchStrategy[Scenario]:
-    return st.builds(Scenario, streams, tcp, st.just(echo), program, script, workers)
+    return st.builds(
+        Scenario, streams, tcp, st.just(echo), program, script, workers, st.just(alone), st.just(rehearsed)
+    )
 
 
 _small_timer = st.builds(s.Later, _delay, _body(_work, _cancel_timer, most=1))
@@ -355,14 +359,99 @@ _scopes = _scenario(
     _script(_elapse, _post, most=2),
 )
 
-_turned_aways = _scenario(
+# One that a deadline takes out of a wait, over and over, and the waits that it has left come later: to each a
+# second wait that is still to come when they do.
+
+_left_wait = st.one_of(st.builds(s.Sleep, st.integers(2, 4)), st.builds(s.WaitEvent, st.just(1)))
+_next_wait = st.one_of(st.builds(s.Sleep, st.integers(5, 7)), st.builds(s.WaitEvent, st.just(0)))
+
+
+def _turned_away_by(limit: int | None) -> SearchStrategy[s.Do]:
+    return st.builds(
+        lambda left, next, rest: s.Spawn((s.Within(limit, (left,)), next, *rest)),
+        _left_wait,
+        _next_wait,
+        _task_body(_next_wait, _checkpoint, most=1),
+    )
+
+
+_change_of_mind = _scenario(
     st.builds(
-        lambda away, late, rest: (away, late, *rest),
-        _turned_away,
-        _late_events,
-        _body(_turned_away, _late_events, _small_timer, most=2),
+        lambda tasks, ends: (*tasks, *ends, s.Later(6, (s.SetEvent(1),)), s.Later(8, (s.SetEvent(0),))),
+        _body(_turned_away_by(1), _turned_away_by(0), _turned_away_by(None), least=1, most=4),
+        _body(st.builds(s.Later, st.integers(0, 1), _body(_cancel_scope, least=1, most=2)), least=1, most=2),
     ),
     _script(_elapse, most=1),
+)
+
+# Tasks that nobody holds, and that wait for what nobody else knows of, under a collector.
+
+_collect = st.just(s.Collect())
+_wait_alone = st.just(s.WaitAlone())
+_forgotten = st.builds(
+    s.Forget, _task_body(_checkpoint, _sleep, _wait_alone, _wait_alone, _collect, least=1, most=3)
+)
+_late_collect = st.builds(s.Later, _delay, _body(_collect, _forgotten, least=1, most=2))
+
+_forgotten_ones = _scenario(
+    _body(_forgotten, _forgotten, _late_collect, _late_collect, _small_task, least=2, most=5),
+    _script(_elapse, most=2),
+)
+
+# Many tasks, and the thread that they are on: nothing here but coroutines.
+
+_switcher = st.builds(s.Spawn, _task_body(_checkpoint, _sleep, _wait_event, _set_event, least=1, most=3))
+_late_switcher = st.builds(s.Later, _delay, _body(_switcher, _switcher, least=1, most=2))
+
+_switches = _scenario(
+    _body(_switcher, _busy, _busy, _late_switcher, least=2, most=7), _script(_elapse, most=2)
+)
+
+_rehearsed = _scenario(
+    _body(_switcher, _busy, _late_switcher, _task, _locker, _timid, _set_event, least=2, most=6),
+    _script(_elapse, most=2),
+    rehearsed=True,
+)
+
+# Tasks that may come to wait for each other, and for nothing else.
+
+_mutual = st.builds(
+    s.Spawn,
+    _task_body(
+        *(_wait_event, _wait_event, _join, _join, _wait_alone, _sleep, _checkpoint, _set_event, _hold, _get),
+        *(_put, _waiter, _cancel_task),
+        least=1,
+        most=3,
+    ),
+)
+
+_deadlocks = _scenario(
+    _body(_mutual, _mutual, _mutual, _small_timer, least=1, most=5), _script(_elapse, most=1), alone=True
+)
+
+# Task groups, their children, and what becomes of them when one fails.
+
+_parting = st.builds(
+    lambda before, end: (*before, end), _task_body(_checkpoint, _sleep, most=1), st.one_of(_fail, _wait_event)
+)
+_grandchild = st.builds(s.StartChild, _index, _task_body(_checkpoint, _sleep, _fail, _wait_event, most=2))
+_child = st.builds(
+    s.StartChild,
+    _index,
+    st.one_of(
+        _parting,
+        _task_body(_checkpoint, _checkpoint, _sleep, _wait_event, _cancel_task, _fail, _grandchild, most=3),
+    ),
+)
+_inner_group = st.builds(s.Group, _task_body(_child, _child, _fail, _checkpoint, least=1, most=3))
+_group = st.builds(
+    s.Group,
+    _task_body(_child, _child, _child, _inner_group, _checkpoint, _sleep, _fail, _wait_event, least=1),
+)
+_parent = st.builds(s.Spawn, _task_body(_group, _group, _limited(_group), _checkpoint, least=1, most=2))
+
+_groups = _scenario(
+    _body(_parent, _parent, _canceller, _set_event, _late_events, least=1, most=4), _script(_elapse, most=2)
 )
 
 _connect = st.just(s.Connect())
@@ -553,7 +642,7 @@ class Family:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "timers": Family(_timers, ("TIMER", "CALL", "LOOP", "FAIR")),
+    "timers": Family(_timers, ("TIMER", "CALL", "LOOP", "FAIR", "ENV")),
     "hoards": Family(_hoards, ("TIMER",), weight=1),
     "callbacks": Family(_callbacks, ("LOOP", "CALL", "FAIR", "WAKE")),
     "wakeups": Family(_wakeups, ("WAKE", "CALL", "LOOP"), weight=2),
@@ -563,12 +652,18 @@ FAMILIES: Mapping[str, Family] = {
     "latecomers": Family(_latecomers, ("LOOP",), weight=3),
     "snatched": Family(_snatched, ("LOOP", "FAIR"), weight=3),
     "abandoned": Family(_abandoned, ("LOOP", "FLOW"), weight=2),
-    "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL")),
+    "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL", "ENV")),
     "rivals": Family(_rivals, ("LOOP", "FAIR"), weight=2),
-    "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
-    "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW")),
+    "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP", "ENV")),
+    "changes of mind": Family(_change_of_mind, ("CORO", "CANCEL"), weight=2),
+    "forgotten": Family(_forgotten_ones, ("CORO",), weight=1),
+    "switches": Family(_switches, ("CORO",), weight=2),
+    "rehearsed": Family(_rehearsed, ("CORO",), weight=2),
+    "deadlocks": Family(_deadlocks, ("CORO",), weight=2),
+    "groups": Family(_groups, ("CORO",), weight=3),
+    "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW", "ENV")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
-    "workers": Family(_workers, ("WORK",), weight=2),
+    "workers": Family(_workers, ("WORK", "ENV"), weight=2),
     "impatience": Family(_impatience, ("WORK",), weight=1),
     "asking": Family(_asking, ("WORK",), weight=1),
     "handlers": Family(_handlers, ("WORK",), weight=1),
@@ -576,7 +671,6 @@ FAMILIES: Mapping[str, Family] = {
     "conditions": Family(_conditions, ("PRIM", "CANCEL")),
     "queues": Family(_queues, ("PRIM", "CANCEL")),
     "scopes": Family(_scopes, ("CANCEL", "CORO")),
-    "turned away": Family(_turned_aways, ("CORO", "CANCEL"), weight=1),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
     "edges": Family(_edges, ("LOOP",), weight=2),
     "one-shots": Family(_one_shots, ("LOOP",), weight=1),

@@ -22,6 +22,7 @@ from rich.text import Text
 from loopspec.trace import (
     Abandon,
     Accept,
+    Alone,
     Answer,
     Arm,
     Ask,
@@ -35,8 +36,10 @@ from loopspec.trace import (
     Close,
     Closed,
     Closing,
+    Collect,
     Connect,
     Crash,
+    Deadlock,
     Deliver,
     Dial,
     Dialed,
@@ -51,10 +54,15 @@ from loopspec.trace import (
     Exhausted,
     Fork,
     Free,
+    GroupEnter,
+    GroupExit,
+    GroupLeave,
+    GroupStart,
     HalfClose,
     Handle,
     Handled,
     HandlerEnd,
+    Hang,
     HighWater,
     Hold,
     Interest,
@@ -69,6 +77,8 @@ from loopspec.trace import (
     Leave,
     Make,
     Notify,
+    Objects,
+    Polled,
     Pool,
     Post,
     Quiescent,
@@ -78,6 +88,7 @@ from loopspec.trace import (
     Receive,
     Refuse,
     RefusePost,
+    Rehearsal,
     Release,
     Relieved,
     Report,
@@ -103,6 +114,7 @@ from loopspec.trace import (
     Send,
     Serves,
     Settle,
+    Shown,
     Shut,
     Signal,
     Snatch,
@@ -120,6 +132,7 @@ from loopspec.trace import (
     Trespass,
     Triggered,
     Uncaught,
+    Vanish,
     Verb,
     WaitBegin,
     WaitReturn,
@@ -175,6 +188,7 @@ def lane(event: Event) -> Lane:
             | Leave(stream=stream)
             | Reset(stream=stream)
             | Crash(stream=stream)
+            | Shown(stream=stream)
         ):
             return Lane(0, stream, "")
         case (
@@ -191,6 +205,7 @@ def lane(event: Event) -> Lane:
             | Uncaught(thread=thread)
             | RefusePost(thread=thread)
             | Trespass(thread=thread)
+            | Hang(thread=thread)
         ) if thread != LOOP_THREAD:
             return Lane(2, 0, thread)
         case (
@@ -256,6 +271,7 @@ _AWAITED: dict[Reason, str] = {
     "primitive": "primitive {}",
     "rpc": "the outcome of remote call {}",
     "room": "room for what it writes to stream {}",
+    "group": "the children of group {}",
 }
 
 
@@ -265,6 +281,10 @@ def _awaited(reason: Reason, key: int) -> str:
 
 def _wanted(verb: Verb, primitive: int, item: int | None) -> str:
     return f"{verb}{'' if item is None else f' item {item}'}, primitive {primitive}"
+
+
+def _tasks(tasks: tuple[int, ...]) -> str:
+    return ", ".join(f"task {task}" for task in tasks)
 
 
 def told(event: Event) -> str:
@@ -388,6 +408,26 @@ def _told(event: Event) -> str:
             return f"task {task} joined task {target}: {outcome} {value}".rstrip()
         case Threads(threads=threads, tasks=tasks):
             return f"threads: {threads:,}, tasks: {tasks:,}"
+        case Objects(descriptors=descriptors, tasks=tasks):
+            return f"descriptors: {descriptors:,}, tasks: {tasks:,}"
+        case Collect():
+            return "the garbage collector runs"
+        case Vanish(task=task):
+            return f"task {task} is destroyed"
+        case Rehearsal(steps=steps):
+            return f"in another run: {' '.join(map(str, steps))}"
+        case Alone():
+            return "nobody else will make anything ready"
+        case Deadlock(tasks=tasks):
+            return f"report a deadlock of {_tasks(tasks)}"
+        case GroupEnter(task=task, group=group):
+            return f"task {task} enters group {group}"
+        case GroupStart(group=group, task=task):
+            return f"task {task} is a child of group {group}"
+        case GroupLeave(task=task, group=group, outcome=outcome, value=value):
+            return f"task {task} leaves the block of group {group}: {outcome} {value}".rstrip()
+        case GroupExit(group=group, outcome=outcome, errors=errors):
+            return f"group {group} has ended: {outcome} {' '.join(errors)}".rstrip()
         case Pool(size=size):
             return f"at most {size:,} workers"
         case Submit(job=job, asker=asker):
@@ -473,6 +513,11 @@ def _told(event: Event) -> str:
             return f"room in stream {stream}"
         case Shut(stream=stream):
             return f"shut stream {stream}"
+        case Polled(ready=ready):
+            told = ", ".join(f"fd {fd} {_mask(mask)}" for fd, mask in ready)
+            return f"ready by poll(2): {told or 'nothing'}"
+        case Hang(thread=thread):
+            return f"{thread} does not come out of it"
         case Quiescent():
             return "nothing left to do"
         case Serves(architecture=architecture):
@@ -486,6 +531,8 @@ def _told(event: Event) -> str:
         case AtRest(processes=processes, threads=threads, descriptors=descriptors, main=main, on=on):
             where = main if on is None else f"{main} of client {on}"
             return f"at rest in {where}; {processes} processes, {threads} threads, {descriptors} descriptors"
+        case Shown(style=style, stream=stream, data=data, ended=ended):
+            return f"client {stream} was shown by {style}: {_bytes(data)}" + (" and the end" if ended else "")
         case _:
             assert_never(event)
 

@@ -24,8 +24,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import math
 import os
+import re
 import resource
 import select
 import signal
@@ -39,6 +41,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -49,11 +52,14 @@ from loopspec.conformance import scenario as script
 from loopspec.conformance.adapter import (
     Adapter,
     Connection,
+    Group,
     OffersBuffers,
     OffersConnects,
+    OffersGroups,
     OffersModes,
     Operation,
     RpcEnding,
+    RunsAlone,
     Scope,
     TaskHandle,
     TimerHandle,
@@ -62,6 +68,7 @@ from loopspec.conformance.adapter import (
 from loopspec.conformance.buffering import Buffering
 from loopspec.conformance.crew import Crew
 from loopspec.conformance.dialling import Dialling
+from loopspec.conformance.kin import Groups
 from loopspec.conformance.listening import ROOMY, ToldListener
 from loopspec.conformance.scenario import TICK, At, JobProgram, Program, Scenario, TaskProgram
 from loopspec.conformance.services import Awaited, Services
@@ -85,6 +92,9 @@ _SIGNAL = signal.SIGUSR1
 #: What a forked child answers: bits of its exit code.
 _LET_IN, _CHANGED = 1, 2
 _SIOCOUTQ = 0x5411
+_INTEREST = re.compile(r"^tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)", re.MULTILINE)
+"""A line of an epoll instance's entry in /proc: what it is to report."""
+_NOT_LEVEL = select.EPOLLET | select.EPOLLONESHOT
 
 
 class Stuck(KeyboardInterrupt):
@@ -213,9 +223,11 @@ def hand() -> Iterator[Hand]:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000.0)
     made = Hand()
+    gc.freeze()  # what is there already is no scenario's: its collector need not look at it
     try:
         yield made
     finally:
+        gc.unfreeze()
         made.close()
         sys.setswitchinterval(interval)
 
@@ -299,7 +311,7 @@ class _Callback:
 
 
 class _Task:
-    __slots__ = ("asker", "handle", "key", "number", "reason", "running", "told")
+    __slots__ = ("asker", "handle", "key", "lost", "number", "reason", "running", "told")
 
     def __init__(self, number: int, asker: int | None = None) -> None:
         self.number = number
@@ -308,6 +320,7 @@ class _Task:
         self.reason: Reason = "checkpoint"
         self.key = 0
         self.running = False
+        self.lost = False  # destroyed before its end
         self.handle: TaskHandle | None = None
 
 
@@ -420,6 +433,8 @@ class Lockstep:
         self._events: dict[int, tuple[int, Operation]] = {}
         self._scopes: list[_Scope] = []
         self._entered = 0
+        self._groups = Groups(self)
+        self._forgotten: list[weakref.ref[_Stepped]] = []
         self._services = Services(self)
         self._listener: ToldListener | None = None
         self._dialling = Dialling(self)
@@ -443,6 +458,8 @@ class Lockstep:
 
     def run(self, make: Callable[[World], Adapter]) -> None:
         """Run the scenario on a new loop."""
+        if self._scenario.rehearsed:
+            self.tell(self._rehearsed(make))
         with self._alarm(), self._crew.watching():
             self._loop = make(self)
             self._sharing = Sharing(self, self._loop.primitives())
@@ -454,12 +471,34 @@ class Lockstep:
                     self._listen()
                 for _ in range(self._scenario.streams):
                     self._connect() if self._scenario.echo else self._open_stream()
-                self._loop.run(self._main)
+                self._run_loop()
             except Stuck as stuck:
                 if stuck.thread is not None:
                     self.tell(trace.Suspend(stuck.thread))
+                self.tell(trace.Hang(stuck.thread or "loop"))
             finally:
                 self._end()
+
+    def _rehearsed(self, make: Callable[[World], Adapter]) -> trace.Rehearsal:
+        """What another run of the same scenario tells of the order of steps."""
+        steps: list[int] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, trace.Step):
+                steps.append(event.task)
+
+        Lockstep(self._hand, replace(self._scenario, rehearsed=False), listen).run(make)
+        return trace.Rehearsal(tuple(steps))
+
+    def _run_loop(self) -> None:
+        if not (self._scenario.alone and isinstance(self._loop, RunsAlone)):
+            self._loop.run(self._main)
+            return
+        self.tell(trace.Alone(self.turn))
+        reported = self._loop.run_alone(self._main)
+        if reported:
+            numbers = [task.number for handle in reported for task in self._tasks if task.handle is handle]
+            self.tell(trace.Deadlock(self.turn, tuple(numbers)))
 
     def _main(self) -> None:
         if self._listener is not None:
@@ -592,6 +631,8 @@ class Lockstep:
         self.tell(trace.WaitBegin(self.turn, timeout))
         self._epoll = epoll
         batch = self._batch(epoll, timeout, maxevents)
+        if self._streams and not self._scenario.workers and len(batch) < maxevents:
+            self.tell(trace.Polled(self.turn, self._polled(epoll)))
         self._snatch_from(batch)
         self.turn += 1
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
@@ -643,6 +684,20 @@ class Lockstep:
                 self._act(at.act)
             batch = self._ready(epoll, maxevents)
         return batch
+
+    def _polled(self, epoll: _Watched) -> tuple[tuple[int, int], ...]:
+        """What poll(2) says of the kernel's own list of what ``epoll`` is to report, as long as it is ready.
+
+        One whose number has been closed is left out, even if another description has that number now.
+        """
+        poll = select.poll()
+        for entry in _INTEREST.finditer(Path(f"/proc/self/fdinfo/{epoll.fileno()}").read_text()):
+            fd, mask = int(entry[1]), int(entry[2], 16)
+            if fd in self._fds and not mask & _NOT_LEVEL:
+                with suppress(OSError):
+                    if os.fstat(fd).st_ino == int(entry[3], 16):
+                        poll.register(fd, mask)
+        return tuple((self._fds[fd], mask) for fd, mask in sorted(poll.poll(0)))
 
     def _ready(self, epoll: _Watched, maxevents: int) -> list[tuple[int, int]]:
         """What is ready once the clients have read: that makes room, and room is readiness too."""
@@ -702,6 +757,9 @@ class Lockstep:
             threads -= min(self._scenario.workers, max(0, threads - 2))
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
             self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+            if not self._streams and not self._services.used:
+                descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - it is the quicker way
+                self.tell(trace.Objects(self.turn, descriptors, self._live_tasks))
             self._sharing.rest()
             self._tell_interest()
         self._buffering.tell_held()
@@ -1161,6 +1219,13 @@ class Lockstep:
                 self._services.close_client(index, form)
             case script.ConverseByCallbacks(dialogue=dialogue):
                 self._services.converse_by_callbacks(self._loop, dialogue)
+            case script.Forget(body=task_body):
+                self._forget(task_body)
+            case script.Collect():
+                gc.collect()
+                self.tell(trace.Collect(self.turn))
+            case script.StartChild(group=index, body=task_body):
+                self._start_child(index, task_body)
 
     # -- timers
 
@@ -1346,6 +1411,37 @@ class Lockstep:
         with self._calling("spawn"):
             task.handle = self._loop.spawn(lambda: _Stepped(self, task, self._task(task, body)))
 
+    def _forget(self, body: TaskProgram) -> None:
+        """Start a task that the loop alone holds, and tell if it is destroyed before its end."""
+        task = _Task(len(self._tasks))
+        self._tasks.append(task)
+        self._live_tasks += 1
+
+        def destroyed(_: weakref.ref[_Stepped]) -> None:
+            if task.number not in self._outcomes and not self._ended:
+                task.lost = True
+                self._live_tasks -= 1
+                self.tell(trace.Vanish(self.turn, task.number))
+
+        self.tell(trace.Spawn(self.turn, task.number))
+        stepped = _Stepped(self, task, self._task(task, body))
+        self._forgotten.append(weakref.ref(stepped, destroyed))
+        self._loop.spawn(lambda: stepped)
+
+    def _start_child(self, index: int, body: TaskProgram) -> None:
+        group = self._groups.chosen(index)
+        if group is None:
+            return
+        task = _Task(len(self._tasks))
+        try:
+            task.handle = group.made.start(lambda: _Stepped(self, task, self._task(task, body)))
+        except Exception:
+            return  # a group that is about to end may take no more
+        self._tasks.append(task)
+        self._live_tasks += 1
+        self.tell(trace.Spawn(self.turn, task.number))
+        self.tell(trace.GroupStart(self.turn, group.number, task.number))
+
     async def _task(self, task: _Task, body: TaskProgram) -> str:
         await self._perform(task, body)
         return f"value {task.number}"
@@ -1375,6 +1471,8 @@ class Lockstep:
                     | script.Get()
                     | script.AwaitReply()
                     | script.ConverseByCoroutine()
+                    | script.Group()
+                    | script.WaitAlone()
                 ):
                     await self._await(task, do)
                 case _:
@@ -1448,6 +1546,12 @@ class Lockstep:
                 await self._services.converse_by_coroutine(
                     self._loop, dialogue, lambda awaited: self._await_reply(task, awaited)
                 )
+            case script.Group(body=body):
+                if isinstance(self._loop, OffersGroups):
+                    await self._within_group(task, self._loop.group(), body)
+            case script.WaitAlone():
+                unknown = self._loop.operations()["Event.wait"]()
+                await self._operate(task, "Event.wait", "event", self._new_key(), unknown.call)
 
     async def _share(self, task: _Task, do: script.Share) -> None:
         async def operate(name: str, key: int, call: Callable[[], Awaitable[object]]) -> object:
@@ -1484,6 +1588,12 @@ class Lockstep:
         finally:
             self.tell(trace.ScopeExit(self.turn, task.number, scope.number, cut, handle.caught))
 
+    async def _within_group(self, task: _Task, group: Group, body: TaskProgram) -> None:
+        def waits(number: int) -> None:
+            task.reason, task.key = "group", number
+
+        await self._groups.enter(task.number, group, lambda: self._perform(task, body), waits)
+
     def _cancel_scope(self, scope: _Scope) -> None:
         self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=False))
         scope.handle.cancel()
@@ -1503,7 +1613,8 @@ class Lockstep:
             outcome = "error"
             raise
         finally:
-            self.tell(trace.End(self.turn, task.number, name, outcome))
+            if not task.lost:
+                self.tell(trace.End(self.turn, task.number, name, outcome))
 
     async def _await_reply(self, task: _Task, awaited: Awaited) -> RpcEnding:
         number = awaited.begin()

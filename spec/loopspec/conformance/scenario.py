@@ -332,6 +332,38 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """Start a task, and keep no reference to it."""
+
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The garbage collector runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAlone:
+    """Wait for an event that nobody else knows of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Do ``body`` in a task group, and go on when that has ended, whatever came of it."""
+
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
+class StartChild:
+    """Start a task in one of the task groups whose blocks tasks are in."""
+
+    group: int
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
 class Within:
     """Do ``body`` in a cancel scope, whose deadline is ``delay`` ticks ahead; None is never."""
 
@@ -440,10 +472,14 @@ Do: TypeAlias = (
     | CancelAsk
     | HangUp
     | ConverseByCallbacks
+    | Forget
+    | Collect
+    | StartChild
 )
 Share: TypeAlias = Hold | WaitNotified | Notify | Put | Get
 Remote: TypeAlias = AwaitReply | ConverseByCoroutine
 Outward: TypeAlias = WriteBuffered | Open
+Kin: TypeAlias = Group | WaitAlone
 AsyncDo: TypeAlias = (
     Checkpoint
     | Sleep
@@ -457,6 +493,7 @@ AsyncDo: TypeAlias = (
     | ToThread
     | Remote
     | Outward
+    | Kin
 )
 JobDo: TypeAlias = Block | AskLoop | Fail
 Program: TypeAlias = tuple[Do, ...]
@@ -659,7 +696,8 @@ class At:
 class Scenario:
     """``streams`` clients are there from the start, over TCP or Unix sockets. The server's ends of their
     streams are the program's, or, with ``echo``, those of the loop's own echo server. The loop has a pool of
-    ``workers`` threads, or none."""
+    ``workers`` threads, or none. ``alone``: it is told that nobody else posts, and runs until all tasks have
+    ended. ``rehearsed``: the same has been run before, on another loop."""
 
     streams: int
     tcp: bool
@@ -667,6 +705,8 @@ class Scenario:
     program: Program
     script: tuple[At, ...]
     workers: int = 0
+    alone: bool = False
+    rehearsed: bool = False
 
 
 # --- to a token and back ----------------------------------------------------------------------------------
@@ -681,6 +721,7 @@ _NODES: Mapping[str, type] = {
         *(Ask, CancelAsk, HangUp, AwaitReply, Question, Plan, Dialogue),
         *(ConverseByCallbacks, ConverseByCoroutine, Answer, BreakOff, ConverseBlocking),
         *(WriteBuffered, Open, Crowd, Flood, Exhaust, Relieve, Greet),
+        *(Forget, Collect, WaitAlone, Group, StartChild),
         *(UnwatchAgain, CloseBehind, OnSignal, Interrupt, Snatch, Signal, Trespass, Fork),
         *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Unblock, Elapse, At, Scenario),
     )
@@ -750,6 +791,10 @@ def in_words(scenario: Scenario) -> tuple[str, ...]:
     """``scenario`` as a person reads it, a line each."""
     kind = "TCP" if scenario.tcp else "Unix"
     lines = []
+    if scenario.alone:
+        lines.append("nobody else will make anything ready")
+    if scenario.rehearsed:
+        lines.append("the same once before, on another loop")
     if scenario.workers:
         lines.append(f"{scenario.workers} worker" + "s" * (scenario.workers > 1))
     if scenario.echo:

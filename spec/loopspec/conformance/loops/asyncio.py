@@ -11,16 +11,18 @@ import platform
 import selectors
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import ClassVar
 
 from loopspec.conformance.adapter import (
+    ALONE,
     BUFFERS,
     CONNECTS,
     EVERYTHING,
+    GROUPS,
     BufferedWriter,
     Connection,
     HasFileno,
@@ -182,6 +184,18 @@ class _Writer:
         await self.writer.drain()
 
 
+class _Group(asyncio.TaskGroup):
+    """asyncio's own; its tasks as the harness knows them."""
+
+    def start(self, job: Job) -> _Task:
+        coroutine = job()
+        try:
+            return _Task(self.create_task(coroutine))
+        except RuntimeError:
+            coroutine.close()  # what is refused before 3.13 is left as it was
+            raise
+
+
 class AsyncioLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`.
 
@@ -192,9 +206,12 @@ class AsyncioLoop:
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
     # A handler is taken off by its descriptor, so that there is no registration to name twice; and a close
     # drops what is queued, so that nothing runs in it that could post.
-    shows: ClassVar[frozenset[str]] = (
-        EVERYTHING - {"StaleDisarm", "Closing", "Handle", "Handled"} | CONNECTS | BUFFERS
-    )
+    shows: ClassVar[frozenset[str]] = (EVERYTHING | CONNECTS | BUFFERS | GROUPS | ALONE) - {
+        "StaleDisarm",
+        "Closing",
+        "Handle",
+        "Handled",
+    }
 
     def __init__(self, world: World) -> None:
         self._loop = _EventLoop(world)
@@ -202,6 +219,8 @@ class AsyncioLoop:
         self._servers: list[asyncio.AbstractServer] = []
         self._writers: list[_Writer] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._spawned: list[_Task] | None = None  # those that a run alone waits for
+        self.group = _Group
         self.stop = self._loop.stop
         self.call_soon = self._loop.call_soon
         self.post = self._loop.call_soon_threadsafe
@@ -209,6 +228,21 @@ class AsyncioLoop:
     def run(self, main: Callable[[], None]) -> None:
         self._loop.call_soon(main)
         self._loop.run_forever()
+
+    def run_alone(self, main: Callable[[], None]) -> Sequence[TaskHandle]:
+        # As asyncio.run does, which says nothing of a deadlock, whoever else there may be.
+        spawned: list[_Task] = []
+        self._spawned = spawned
+
+        async def outlive() -> None:
+            for task in spawned:  # those that are spawned meanwhile, too
+                await task.join()
+
+        self._loop.call_soon(main)
+        outliving = self._loop.create_task(outlive())
+        outliving.add_done_callback(lambda _: self._loop.stop())
+        self._loop.run_forever()
+        return ()
 
     def close(self) -> None:
         async def end_all() -> None:
@@ -259,7 +293,10 @@ class AsyncioLoop:
     # -- coroutines
 
     def spawn(self, job: Job) -> TaskHandle:
-        return _Task(self._loop.create_task(job()))
+        task = _Task(self._loop.create_task(job()))
+        if self._spawned is not None:
+            self._spawned.append(task)
+        return task
 
     def checkpoint(self) -> Awaitable[None]:
         return asyncio.sleep(0)

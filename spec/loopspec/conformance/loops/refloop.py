@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import ClassVar
@@ -13,9 +13,11 @@ import refloop
 import refloop.rpc
 from loopspec import __version__
 from loopspec.conformance.adapter import (
+    ALONE,
     BUFFERS,
     CONNECTS,
     EVERYTHING,
+    GROUPS,
     MODES,
     RPC,
     BlockingRpc,
@@ -55,15 +57,15 @@ class _Kernel:
 
 
 class _Task:
-    __slots__ = ("_task", "cancel")
+    __slots__ = ("cancel", "task")
 
     def __init__(self, task: refloop.Task[str]) -> None:
-        self._task = task
+        self.task = task
         self.cancel = task.cancel
 
     async def join(self) -> tuple[Outcome, str]:
         try:
-            return "value", await self._task.join()
+            return "value", await self.task.join()
         except refloop.TaskCancelledError:
             return "cancelled", ""
         except Exception as error:
@@ -144,6 +146,13 @@ class _Writer:
         self.accepted += len(data)
 
 
+class _Group(refloop.TaskGroup):
+    """refloop's own; its tasks as the harness knows them."""
+
+    def start(self, job: Job) -> _Task:
+        return _Task(self.start_soon(job))  # type: ignore[arg-type]  # as in spawn
+
+
 def _ending(outcome: refloop.rpc.Outcome) -> RpcEnding:
     match outcome:
         case refloop.rpc.Replied(value):
@@ -219,7 +228,7 @@ class RefloopLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"refloop {__version__}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC | MODES | CONNECTS | BUFFERS
+    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC | MODES | CONNECTS | BUFFERS | GROUPS | ALONE
     servers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         architecture: (sys.executable, "-m", "refloop.servers", architecture)
         for architecture in ARCHITECTURES
@@ -231,6 +240,9 @@ class RefloopLoop:
         self._runtime = refloop.Runtime(self._reactor)
         self._streams: dict[socket.socket, refloop.SocketStream] = {}
         self._stopping = False
+        self._outliving: refloop.Task[None] | None = None
+        self._spawned: list[_Task] = []  # those that a run alone waits for
+        self.group = _Group
         self.call_soon = self._reactor.call_soon
         self.post = self._reactor.call_soon_threadsafe
         self.on_signal = self._reactor.add_signal_handler
@@ -242,8 +254,26 @@ class RefloopLoop:
         while not self._stopping:
             self._reactor.turn()
 
+    def run_alone(self, main: Callable[[], None]) -> Sequence[TaskHandle]:
+        self._runtime.alone = True
+        self._reactor.call_soon(main)
+        self._outliving = self._runtime.spawn(self._outlive)
+        try:
+            self._runtime.run_until_done(self._outliving)
+        except refloop.DeadlockError as deadlock:
+            return [each for task in deadlock.tasks for each in self._spawned if each.task is task]
+        except refloop.Cancelled:
+            pass  # stopped
+        return ()
+
+    async def _outlive(self) -> None:
+        for task in self._spawned:  # those that are spawned meanwhile, too
+            await task.join()
+
     def stop(self) -> None:
         self._stopping = True
+        if self._outliving is not None:
+            self._outliving.cancel()
 
     def close(self) -> None:
         self._runtime.close()
@@ -286,7 +316,10 @@ class RefloopLoop:
 
     def spawn(self, job: Job) -> TaskHandle:
         # What a coroutine yields is a matter between it and its loop.
-        return _Task(self._runtime.spawn(job))  # type: ignore[arg-type]
+        task = _Task(self._runtime.spawn(job))  # type: ignore[arg-type]
+        if self._outliving is not None:
+            self._spawned.append(task)
+        return task
 
     def receive(self, sock: socket.socket, size: int) -> Awaitable[bytes]:
         return self._stream(sock).receive(size)
