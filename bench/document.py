@@ -57,7 +57,7 @@ def _lines(table: Table) -> list[str]:
     for setting, loops in table.panels.items():
         lines.append(f"  {setting}")
         for name, spread in loops.items():
-            against = table.ratios[setting].get(name)
+            against = None if name == OURS else table.against(setting, name)
             beside = "" if against is None else f"   {_ratio(against)} of {OURS}"
             lines.append(f"    {name:<18} {_spread(spread):>28}{beside}")
     lines += [f"  {remark}" for remark in table.remarks]
@@ -169,7 +169,7 @@ def _markdown(table: Table) -> str:
     for setting, loops in table.panels.items():
         lines += [f"| {table.title}, {setting} | {table.unit} | ÷ {OURS} |", "|---|---|---|"]
         for name, spread in loops.items():
-            against = table.ratios[setting].get(name)
+            against = None if name == OURS else table.against(setting, name)
             lines.append(f"| {name} | {_spread(spread)} | {'' if against is None else _ratio(against)} |")
         lines.append("")
     lines += [f"{remark[0].upper()}{remark[1:]}.\n" for remark in table.remarks]
