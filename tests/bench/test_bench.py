@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def test_bad_usage_is_one_line_that_names_it(arguments: tuple[str, ...], named: 
 
 
 @pytest.mark.full
+@pytest.mark.skipif(not (shutil.which("gcc") or shutil.which("cc")), reason="the load generator is C")
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_tiny_round_of_each_bench_gives_figures_of_refloop(name: str) -> None:
     done = _bench("--smoke", name)
