@@ -223,18 +223,19 @@ def connections(settings: Settings) -> list[Table]:
 
 def _micro(measure: str, title: str, count: int, *, wall: bool = False) -> Callable[[Settings], list[Table]]:
     def bench(settings: Settings) -> list[Table]:
-        loops = present(list(MICRO[measure]))
-        reports = micro_rounds(measure, loops, max(1_000, int(count * settings.scale)), settings.rounds)
+        loops, times = present(list(MICRO[measure])), max(1_000, int(count * settings.scale))
+        reports = micro_rounds(measure, loops, times, settings.rounds)
+        what = title.format(count=times)
         clocks = ("cpu", "wall") if wall else ("cpu",)
         values = {
-            f"{title}, {'CPU time' if clock == 'cpu' else 'by the clock on the wall'}": {
+            f"{what}, {'CPU time' if clock == 'cpu' else 'by the clock on the wall'}": {
                 loop: [report[clock] for report in of_loop] for loop, of_loop in reports.items()
             }
             for clock in clocks
         }
         return [Table(measure, "ns", values)]
 
-    bench.__doc__ = f"{title[0].upper()}{title[1:]}."
+    bench.__doc__ = f"{title[0].upper()}{title[1:]}.".format(count=count)
     return bench
 
 
@@ -258,8 +259,8 @@ BENCHES: Final[dict[str, Callable[[Settings], list[Table]]]] = {
     "connections": connections,
     "switch": _micro("switch", "a switch, 1,000 coroutines at a checkpoint", 300_000),
     "spawn": _micro("spawn", "spawn a task and have it finish", 50_000),
-    "timers-fired": _micro("timers-fired", "a timer armed and fired, 100,000 of them", 100_000),
-    "timers-cancelled": _micro("timers-cancelled", "a timer armed and cancelled, 100,000 of them", 100_000),
+    "timers-fired": _micro("timers-fired", "a timer armed and fired, {count:,} of them", 100_000),
+    "timers-cancelled": _micro("timers-cancelled", "a timer armed and cancelled, {count:,} of them", 100_000),
     "posts": _micro("posts", "a post of another thread, in a flood", 100_000, wall=True),
     "to-thread": _micro("to-thread", "a round trip to a worker thread", 3_000, wall=True),
     "task-memory": task_memory,
