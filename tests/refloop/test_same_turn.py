@@ -376,6 +376,7 @@ def test_two_deadlines_in_one_turn(kernel: str, name: str, first: str) -> None:
         assert outer != inner
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("first", ["call", "close"])
 @pytest.mark.parametrize(("kernel", "name"), [case for case in CASES if case[1] in CLOSABLE])
 def test_a_call_and_a_close_in_one_turn(kernel: str, name: str, first: str) -> None:
