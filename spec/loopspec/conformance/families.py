@@ -249,6 +249,13 @@ _closing = _scenario(
     tcp=st.booleans(),
 )
 
+_leaving = _scenario(
+    _body(_thirsty, _thirsty, _busy_reader, least=1, most=2),
+    _script(_send, _leave, _leave, _reset, least=1, most=4),
+    streams=st.integers(1, 2),
+    tcp=st.booleans(),
+)
+
 # What tasks share. A body within a body within a body is rarely needed and quickly all there is, so the
 # nesting is written out.
 
@@ -568,6 +575,7 @@ FAMILIES: Mapping[str, Family] = {
     "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
+    "leaving": Family(_leaving, ("LOOP",), weight=1),
     "workers": Family(_workers, ("WORK",), weight=2),
     "impatience": Family(_impatience, ("WORK",), weight=1),
     "asking": Family(_asking, ("WORK",), weight=1),
