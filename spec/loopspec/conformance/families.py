@@ -253,6 +253,13 @@ _closing = _scenario(
     tcp=st.booleans(),
 )
 
+_leaving = _scenario(
+    _body(_thirsty, _thirsty, _busy_reader, least=1, most=2),
+    _script(_send, _leave, _leave, _reset, least=1, most=4),
+    streams=st.integers(1, 2),
+    tcp=st.booleans(),
+)
+
 # What tasks share. A body within a body within a body is rarely needed and quickly all there is, so the
 # nesting is written out.
 
@@ -664,6 +671,7 @@ FAMILIES: Mapping[str, Family] = {
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW", "ENV")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
     "workers": Family(_workers, ("WORK", "ENV"), weight=2),
+    "leaving": Family(_leaving, ("LOOP",), weight=1),
     "impatience": Family(_impatience, ("WORK",), weight=1),
     "asking": Family(_asking, ("WORK",), weight=1),
     "handlers": Family(_handlers, ("WORK",), weight=1),
