@@ -1413,6 +1413,8 @@ class Lockstep:
 
     def _forget(self, body: TaskProgram) -> None:
         """Start a task that the loop alone holds, and tell if it is destroyed before its end."""
+        if not self._forgotten:
+            gc.freeze()  # what is older than the first of them is nothing to look at for who has lost one
         task = _Task(len(self._tasks))
         self._tasks.append(task)
         self._live_tasks += 1
