@@ -172,7 +172,7 @@ def test_a_qualified_ignore_is_no_way_round() -> None:
 
 
 def test_to_import_loopspec_is_light() -> None:
-    """Who does not watch loads nothing for it: not by the package, and not by the plugin that pytest finds."""
+    """Who does not watch loads nothing for it: not by the package, nor by the plugin that pytest finds."""
     program = (
         "import sys; before = set(sys.modules); import loopspec, loopspec.conformance.pytest_plugin; "
         "print(*sorted(name for name in set(sys.modules) - before if name.startswith('loopspec')))"

@@ -160,9 +160,9 @@ class Watcher:
         line = terminalreporter.write_line
         terminalreporter.section("loopspec", sep="-")
         line(
-            f"{len(self.failed)} tests with blocked steps; {self.held} steps held the loop, {self.gil} waited for "
-            f"the interpreter lock, {self.unknown} for that or something else; {self.chance} short ones were "
-            "not seen again"
+            f"{len(self.failed)} tests with blocked steps; {self.held} steps held the loop, {self.gil} "
+            f"waited for the interpreter lock, {self.unknown} for that or something else; {self.chance} "
+            "short ones were not seen again"
         )
         if self.report_only:
             from loopspec.conformance.watch_report import blocked_lines

@@ -66,10 +66,14 @@ def of_callback(kind: str, callback: object) -> Subject:
         return of_task(owner)
     if callback is None:
         return Subject(kind, "cancelled meanwhile", None)
-    protocol = getattr(owner, "_protocol", None)
-    if protocol is not None:
+    if isinstance(owner, asyncio.BaseProtocol):
+        return Subject("protocol", named(callback), code_frame(callback))
+    if isinstance(owner, asyncio.BaseTransport):
+        # A callback of the transport calls one of the protocol, which is known no more when it is closed.
+        protocol = getattr(owner, "_protocol", None)
         at = code_frame(getattr(type(protocol), "data_received", None))
-        return Subject("protocol", type(protocol).__qualname__, at)
+        of = type(owner if protocol is None else protocol).__qualname__
+        return Subject("protocol", f"{of} {named(callback)}", at)
     return Subject(kind, named(callback), code_frame(callback))
 
 

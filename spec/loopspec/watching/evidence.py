@@ -53,6 +53,11 @@ class EvidenceError(OSError):
     """There is no evidence to be had here."""
 
 
+def blank() -> memoryview:
+    """A page that nobody looks at."""
+    return memoryview(bytearray(mmap.PAGESIZE)).cast("Q")
+
+
 def frames(frame: FrameType | None) -> tuple[Frame, ...]:
     """The stack that ends at ``frame``, the outermost first, up to where the step began."""
     found: list[Frame] = []
@@ -118,13 +123,14 @@ class Evidence:
         self._lock = lock.find()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
+        self.onlooker = 0
         try:
             page = os.memfd_create("loopspec", os.MFD_CLOEXEC)
             os.ftruncate(page, mmap.PAGESIZE)
-            self._map = mmap.mmap(page, mmap.PAGESIZE)
+            # Unmapped by whoever lets go of it last: a thread may be about to write its time into it.
+            self.page = memoryview(mmap.mmap(page, mmap.PAGESIZE)).cast("Q")
         except (OSError, AttributeError) as error:
             raise EvidenceError(f"no shared memory: {error}") from None
-        self.page = memoryview(self._map).cast("Q")
         try:
             self._from, self._to = self._start(page, hold)
         finally:
@@ -164,6 +170,7 @@ class Evidence:
         for attempt in range(2):
             os.write(go, b"?")
             if _line(come).strip() == b"yes":
+                self.onlooker = int(process)
                 return
             if attempt == 0:
                 ctypes.CDLL(None).prctl(_SET_TRACER, ctypes.c_ulong(int(process)), 0, 0, 0)
@@ -247,6 +254,15 @@ class Evidence:
         """What was seen of the step that began then, once."""
         return self._late.pop((slot, begun), None)
 
+    def has_found_a_wait(self, since: int) -> bool:
+        """Whether a step that began after ``since``, and is not over, was found suspended, not for the lock."""
+        return any(
+            sample.call is not None and not sample.lock
+            for (slot, begun), late in list(self._late.items())
+            if since <= begun == self.page[2 * slot + 1]
+            for sample in list(late.samples)
+        )
+
     # --- its life ---
 
     def pause(self) -> None:
@@ -270,6 +286,7 @@ class Evidence:
     def give_up(self) -> None:
         """Give back what a forked child has of it as well: descriptors and memory."""
         self._thread = None
+        self.page = blank()
         for fd in (self._from, self._to, self._stop):
             with suppress(OSError):
                 os.close(fd)

@@ -208,6 +208,11 @@ os.register_at_fork(after_in_child=_in_child)
 _current: Session | None = None
 
 
+def current() -> Session | None:
+    """The session that is under way."""
+    return _current
+
+
 def acquire(held: float = HELD, sensor: str | None = None, evidence: bool = True) -> Session:
     """The session that is under way, or a new one. Every call wants its :func:`release`."""
     global _current
@@ -259,6 +264,11 @@ class Watching:
         if self._session is not None:
             return self._session.since(self._mark)
         return Seen("none") if self._seen is None else self._seen
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps that were suspended or held the loop."""
+        return self.seen.steps
 
     @property
     def blocked(self) -> tuple[Step, ...]:

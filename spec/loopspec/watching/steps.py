@@ -106,12 +106,10 @@ class Step:
         waits = [sample for sample in self.samples if sample.call is not None]
         if any(not sample.lock for sample in waits) or self.handed is False:
             return Verdict.BLOCKED
-        if waits:
-            return Verdict.GIL
         # To be looked at costs a thread that computes up to three suspensions, for the lock.
-        if self.samples and self.times <= 3 * self.looks:
+        if self.samples and self.samples[0].call is None and self.times <= 3 * self.looks:
             return Verdict.RAN
-        return Verdict.UNKNOWN
+        return Verdict.GIL if waits else Verdict.UNKNOWN
 
     @property
     def holds(self) -> bool:

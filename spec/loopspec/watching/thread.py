@@ -17,12 +17,20 @@ from types import FrameType
 from typing import Final, NamedTuple
 
 from loopspec.watching import lock
-from loopspec.watching.evidence import Evidence, Late, frames
-from loopspec.watching.sensors import GUESSES, SENSORS
+from loopspec.watching.evidence import Evidence, Late, blank, frames
+from loopspec.watching.sensors import GUESSES, SENSORS, Account
 from loopspec.watching.steps import Frame, Located, Step, Turn
 
 KEPT: Final = 20_000
 """So many steps, and so many turns, are kept; further ones are counted."""
+
+
+def _nothing(before: int, now: int) -> Account:  # noqa: ARG001  # as a sensor has it
+    return Account(0, 0, 0)
+
+
+def _done() -> None:
+    return None
 
 
 class Subject(NamedTuple):
@@ -78,9 +86,7 @@ class Watched:
         self._account, self._close = made.since, made.close
         self._evidence = evidence
         self._slot = None if evidence is None else evidence.enter()
-        self.page = (
-            memoryview(bytearray(16)).cast("Q") if self._slot is None or evidence is None else evidence.page
-        )
+        self.page = blank() if self._slot is None or evidence is None else evidence.page
         self.place = 1 if self._slot is None else 2 * self._slot + 1
         self._lock = lock.find()
         self._switches = 0
@@ -178,19 +184,22 @@ class Watched:
     # --- its end ---
 
     def close(self) -> None:
-        """The loop has stopped."""
+        """The loop has stopped, or nobody watches it any more."""
+        here = threading.get_ident() == self.ident
         self.disarm()
         if self._evidence is not None and self._slot is not None:
             self._evidence.leave(self._slot)
-        self._close()
+        if here:  # another thread may be reading its sensor now: what it has is given back when it lets go
+            self._close()
+        self._close, self._account = _done, _nothing
 
     def disarm(self) -> None:
         """Look no more: what is mapped may be gone, as it is in a forked child."""
-        if self._profiled:
+        if self._profiled and threading.get_ident() == self.ident:
             sys.setprofile(None)
         head = self.head
         self.read = lambda: head
-        self.page, self.place = memoryview(bytearray(16)).cast("Q"), 1
+        self.page, self.place = blank(), 1
         self.limit = 1 << 62
 
 
