@@ -109,7 +109,7 @@ def _forgotten(stack: ExitStack) -> int:
 
 
 def _seen(since: int) -> None:
-    """Return when the onlooker has found a step suspended that began after ``since``, or when it never does."""
+    """Return when the onlooker has found a step suspended that began after ``since``, or never does."""
     current = session.current()
     evidence = None if current is None else current.evidence
     for _ in range(1000):

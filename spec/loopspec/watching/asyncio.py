@@ -100,16 +100,20 @@ def attach(watcher: Watcher, loop: asyncio.AbstractEventLoop) -> Watched | None:
     selector = getattr(loop, "_selector", None)
     if selector is not None:
         original = selector.select
-        page, place, journal = watched.page, watched.place, watched.journal
+        at, journal = watched.at, watched.journal
 
         def select(timeout: float | None = None) -> object:
-            page[place] = 0
-            if watched.begun - watched.turn > journal.longest:
+            at[0] = 0
+            if watched.begun - watched.turn > journal.notable:
                 watched.rests()
             try:
                 return original(timeout)
             finally:
-                watched.wakes()
+                # This is Watched.wakes, written out.
+                watched.handed = watched.switches[0]
+                watched.head = watched.heads[0]
+                watched.turn = watched.begun = watched.at[0] = now = monotonic_ns()
+                watched.due = now + watched.limit
 
         selector.select = select
     return watched
@@ -145,10 +149,10 @@ def install(watcher: Watcher) -> Callable[[], None]:
             run(handle)
         finally:
             now = monotonic_ns()
-            if watched.read() != watched.head or now - watched.begun > watched.limit:
+            if watched.heads[0] != watched.head or now > watched.due:
                 watched.look(now, lambda: of_callback(_kind(handle), callback))
                 now = monotonic_ns()
-            watched.begun = watched.page[watched.place] = now
+            watched.begun = watched.at[0] = now
 
     @wraps(forever)
     def watched_forever(loop: base_events.BaseEventLoop) -> None:

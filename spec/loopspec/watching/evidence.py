@@ -255,7 +255,7 @@ class Evidence:
         return self._late.pop((slot, begun), None)
 
     def has_found_a_wait(self, since: int) -> bool:
-        """Whether a step that began after ``since``, and is not over, was found suspended, not for the lock."""
+        """Whether a step that began after ``since`` and is not over was found suspended, not for the lock."""
         return any(
             sample.call is not None and not sample.lock
             for (slot, begun), late in list(self._late.items())

@@ -22,7 +22,7 @@ from pathlib import Path
 
 SLOTS = 64
 """So many threads can be watched: two words a thread, its id and when its step began."""
-PERIOD = 0.001
+PERIOD = 0.002
 """Seconds between two looks."""
 LATE = 1_500_000
 """Nanoseconds after which a step is old."""

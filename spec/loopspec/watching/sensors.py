@@ -29,7 +29,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache, partial
-from operator import getitem
 from typing import Final, NamedTuple, Protocol
 
 _OPEN: Final = {"x86_64": 298, "aarch64": 241}
@@ -52,7 +51,25 @@ _GUESSED: Final = 1_000_000
 """Nanoseconds off the processor below which the two clocks do not tell anything."""
 
 
-_word: Callable[[memoryview, int], int] = getitem
+class Heads(Protocol):
+    """The number that moves, as something to be indexed by 0: of all ways to read a word the quickest."""
+
+    def __getitem__(self, index: int, /) -> int:
+        """The number."""
+
+
+class Asked:
+    """The number, where it has to be asked for."""
+
+    def __init__(self, read: Callable[[], int]) -> None:
+        self._read = read
+
+    def __getitem__(self, index: int, /) -> int:
+        return self._read()
+
+
+def _first(heads: Heads) -> int:
+    return heads[0]
 
 
 class Account(NamedTuple):
@@ -78,6 +95,10 @@ class Sensor(Protocol):
     @property
     def read(self) -> Callable[[], int]:
         """A number that moves when the thread is suspended, and may move when it is preempted."""
+
+    @property
+    def heads(self) -> Heads:
+        """The same number."""
 
     def since(self, before: int, now: int) -> Account:
         """What happened while the number moved from ``before`` to ``now``."""
@@ -120,9 +141,11 @@ class Ring:
         finally:
             os.close(fd)
         whole = memoryview(self._map)
-        self._views = (whole, whole.cast("Q"), whole[page:].cast("Q"))
+        words = whole.cast("Q")
+        self._views = (whole, words, whole[page:].cast("Q"), words[_HEAD : _HEAD + 1])
         self._data = self._views[2]
-        self.read: Callable[[], int] = partial(_word, self._views[1], _HEAD)
+        self.heads: Heads = self._views[3]
+        self.read: Callable[[], int] = partial(_first, self._views[3])
 
     def since(self, before: int, now: int) -> Account:
         """Read the records between two positions of the head.
@@ -157,7 +180,7 @@ class Ring:
 
     def close(self) -> None:
         """Unmap the ring; the kernel then stops writing it."""
-        self.read = partial(int, 0)
+        self.read, self.heads = partial(int, 0), [0]
         for view in reversed(self._views):
             view.release()
         self._map.close()
@@ -174,6 +197,7 @@ class Usage:
 
     def __init__(self) -> None:
         self.read: Callable[[], int] = _voluntary
+        self.heads: Heads = Asked(_voluntary)
 
     def since(self, before: int, now: int) -> Account:
         """Every one of these switches is a suspension."""
@@ -198,6 +222,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.read: Callable[[], int] = _off_processor
+        self.heads: Heads = Asked(_off_processor)
 
     def since(self, before: int, now: int) -> Account:
         """At most one suspension is told: how many there were is not known.

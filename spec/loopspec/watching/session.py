@@ -157,7 +157,7 @@ class Session:
     def cut(self) -> None:
         """End the step that the calling thread is in, and begin another: a watcher comes or goes in it."""
         for watched in self._watched:
-            if watched.ident == threading.get_ident() and watched.page[watched.place]:
+            if watched.ident == threading.get_ident() and watched.at[0]:
                 watched.over(partial(_of_here, watched.loop))
 
     # --- what was seen ---
@@ -190,7 +190,7 @@ class Session:
         """Let go of what was seen since ``mark``."""
         del self.journal.steps[mark[0] :]
         del self.journal.turns[mark[1] :]
-        self.journal.longest = 0
+        self.journal.longest = self.journal.notable = 0
 
 
 _FORKING: weakref.WeakSet[Session] = weakref.WeakSet()

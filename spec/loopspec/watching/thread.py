@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from loopspec.watching import lock
 from loopspec.watching.evidence import Evidence, Late, blank, frames
-from loopspec.watching.sensors import GUESSES, SENSORS, Account
+from loopspec.watching.sensors import GUESSES, SENSORS, Account, Heads
 from loopspec.watching.steps import Frame, Located, Step, Turn
 
 KEPT: Final = 20_000
@@ -49,6 +49,7 @@ class Journal:
     turns: list[Turn] = field(default_factory=list)
     dropped: int = 0
     longest: int = 0
+    notable: int = 0  #: a turn that is not longer is neither the longest nor longer than the limit
 
     def add(self, step: Step, slot: int | None) -> None:
         """Keep a step, which was in ``slot`` of the onlooker's page."""
@@ -60,6 +61,7 @@ class Journal:
     def turn(self, turn: Turn, limit: int) -> None:
         """Keep a turn if something starved in it for more than ``limit`` nanoseconds."""
         self.longest = max(self.longest, turn.length)
+        self.notable = min(self.longest, limit)
         if turn.length > limit and len(self.turns) < KEPT:
             self.turns.append(turn)
 
@@ -68,9 +70,9 @@ class Watched:
     """The calling thread, while it runs a loop."""
 
     __slots__ = (
-        *("begun", "guess", "head", "journal", "limit", "loop", "page", "place", "read", "turn"),
-        *("_account", "_close", "_evidence", "_lock", "_locating", "_located", "_slot", "_switches"),
-        *("_profiled", "_traced", "ident", "inside"),
+        *("at", "begun", "due", "guess", "head", "heads", "journal", "limit", "loop", "switches", "turn"),
+        *("_account", "_close", "_evidence", "_lock", "_locating", "_located", "_slot"),
+        *("_profiled", "_traced", "handed", "ident", "inside"),
     )
 
     def __init__(
@@ -82,14 +84,15 @@ class Watched:
         self.guess = sensor in GUESSES
         self.limit = limit
         self.journal = journal
-        self.read: Callable[[], int] = made.read
+        self.heads: Heads = made.heads
         self._account, self._close = made.since, made.close
         self._evidence = evidence
         self._slot = None if evidence is None else evidence.enter()
-        self.page = blank() if self._slot is None or evidence is None else evidence.page
-        self.place = 1 if self._slot is None else 2 * self._slot + 1
+        place = 1 if self._slot is None else 2 * self._slot + 1
+        page = blank() if self._slot is None or evidence is None else evidence.page
+        self.at = page[place : place + 1]
         self._lock = lock.find()
-        self._switches = 0
+        self.switches: Heads = [0] if self._lock is None else self._lock.number
         self._locating = locating
         self._located: list[Located] = []
         self._profiled = False
@@ -105,43 +108,44 @@ class Watched:
 
     def rests(self) -> None:
         """The loop is about to wait: what was ready has been served."""
-        self.page[self.place] = 0
+        self.at[0] = 0
         length = self.begun - self.turn
-        if length > self.journal.longest or length > self.limit:
+        if length > self.journal.notable:
             self.journal.turn(Turn(self.loop, self.turn, length, exact=False), self.limit)
 
     def wakes(self) -> None:
         """The wait is over, or whatever else was not a step: begin anew."""
-        if self._lock is not None:
-            self._switches = self._lock.number[0]
-        self.head = self.read()
-        self.turn = self.begun = self.page[self.place] = monotonic_ns()
+        self.handed = self.switches[0]
+        self.head = self.heads[0]
+        self.turn = self.begun = self.at[0] = now = monotonic_ns()
+        self.due = now + self.limit
 
     def skip(self) -> None:
         """What has passed up to now belongs to no step."""
-        self.head = self.read()
-        self.begun = self.page[self.place] = monotonic_ns()
+        self.head = self.heads[0]
+        self.begun = self.at[0] = now = monotonic_ns()
+        self.due = now + self.limit
 
     # --- a step ---
 
     def over(self, subject: Callable[[], Subject]) -> None:
         """A step has ended. ``subject`` is asked what it was only if that is worth telling."""
         now = monotonic_ns()
-        if self.read() != self.head or now - self.begun > self.limit:
+        if self.heads[0] != self.head or now > self.due:
             self.look(now, subject)
             now = monotonic_ns()
-        self.begun = self.page[self.place] = now
+        self.begun = self.at[0] = now
 
     def look(self, now: int, subject: Callable[[], Subject]) -> None:
         """The sensor has moved, or the step was long: find out which, and keep it if it is either."""
         if threading.get_ident() != self.ident:
             return  # a loop that another thread goes on with is watched from its next start on
-        head = self.read()
+        head = self.heads[0]
         account = self._account(self.head, head)
-        handed = None if self._lock is None else self._lock.number[0] != self._switches
-        if self._lock is not None:
-            self._switches = self._lock.number[0]
-        elif threading.active_count() <= 1 + (self._evidence is not None):
+        handed = None if self._lock is None else self.switches[0] != self.handed
+        self.handed = self.switches[0]
+        self.due = now + self.limit
+        if handed is None and threading.active_count() <= 1 + (self._evidence is not None):
             handed = False  # there is nobody to hold the lock
         if account.times or now - self.begun > self.limit:
             what = subject()
@@ -155,20 +159,20 @@ class Watched:
             self.journal.add(step, self._slot)
         else:
             self._located.clear()
-        self.head = self.read()
+        self.head = self.heads[0]
 
     def starved(self, ready: int, subject: object) -> None:
         """A handler that was ready at ``ready`` is run only now."""
         length = monotonic_ns() - ready
-        if length > self.journal.longest or length > self.limit:
+        if length > self.journal.notable:
             self.journal.turn(Turn(self.loop, ready, length, True, named(subject)), self.limit)
 
     # --- locating ---
 
     def _profile(self, frame: FrameType, event: str, argument: object) -> None:
-        head = self.read()
+        head = self.heads[0]
         start = max(self._traced, self.head)
-        if head == start or not self.page[self.place]:
+        if head == start or not self.at[0]:
             return
         self._traced = head
         if event in ("c_return", "c_exception"):
@@ -197,10 +201,9 @@ class Watched:
         """Look no more: what is mapped may be gone, as it is in a forked child."""
         if self._profiled and threading.get_ident() == self.ident:
             sys.setprofile(None)
-        head = self.head
-        self.read = lambda: head
-        self.page, self.place = blank(), 1
-        self.limit = 1 << 62
+        self.heads, self.switches = [self.head], [self.handed]
+        self.at = blank()[:1]
+        self.limit = self.due = 1 << 62
 
 
 def named(function: object) -> str:

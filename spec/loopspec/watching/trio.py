@@ -71,7 +71,7 @@ class Instrument:
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # trio's signature
         """The run waits."""
         if self._watched is not None:
-            self._watched.page[self._watched.place] = 0
+            self._watched.at[0] = 0
 
     def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # trio's signature
         """The wait is over."""

@@ -81,7 +81,7 @@ def _step(
     finally:
         watched.inside = False
         watched.over(partial(of_callback, kind, callback))
-        watched.page[watched.place] = 0
+        watched.at[0] = 0
 
 
 def _bracket_protocol(loop: object, protocol: object) -> object:
@@ -155,7 +155,7 @@ def install(watcher: Watcher) -> Callable[[], None]:
     def attach(loop: object) -> None:
         watched = watcher.enter("uvloop")
         if watched is not None:
-            watched.page[watched.place] = 0
+            watched.at[0] = 0
             setattr(loop, ATTRIBUTE, watched)
             attached.append(loop)
 
