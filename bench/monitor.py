@@ -171,7 +171,7 @@ class Client:
         """Have ``requests`` made. Gives the processor time of this thread for one, in seconds."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        loop.add_reader(self._from, lambda: done.done() or done.set_result(None))
+        loop.add_reader(self._from, lambda: None if done.done() else done.set_result(None))
         begin = time.thread_time()
         self._to.write(b"%d\n" % requests)
         self._to.flush()
