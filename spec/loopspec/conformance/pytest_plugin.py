@@ -164,7 +164,7 @@ class Watcher:
             f"waited for the interpreter lock, {self.unknown} for that or something else; {self.chance} "
             "short ones were not seen again"
         )
-        if self.report_only:
+        if self.report_only and self.failed:
             from loopspec.conformance.watch_report import blocked_lines
 
             for text in blocked_lines(step for _, findings in self.failed for step in findings.steps):

@@ -134,6 +134,8 @@ class Session:
 
     def enter(self, loop: str) -> Watched | None:
         """The calling thread begins to run ``loop``."""
+        if self.locating and sys.getprofile() is not None:
+            self._lose("another profiler is set: calls that are too short to be looked at are not located")
         for name in list(SENSORS)[list(SENSORS).index(self.sensor) :]:
             try:
                 made = Watched(loop, name, self.limit, self.journal, self.evidence, self.locating)
