@@ -39,7 +39,7 @@ from loopspec.trace import Event, TraceError, read
 
 KEPT, BROKEN, BAD_USAGE, STOPPED = 0, 1, 2, 130
 
-DEFAULT_LOOPS = ("refloop",)
+DEFAULT_LOOPS = ("refloop", "refloop@model")
 
 SEEDS = 2**32
 """A seed that nobody chose is drawn below this: short enough to be typed."""
@@ -152,7 +152,8 @@ def check(
     token: str | None,
     file: Path | None,
 ) -> None:
-    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter.
+    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter; refloop@model is
+    refloop on the simulated kernel, under schedules of its choosing.
 
     Shows a verdict for each clause and loop, and the shortest run found that breaks each broken clause.
     """

@@ -11,7 +11,8 @@ next thing that the world has been told to do (:meth:`SimulatedKernel.later`), o
 nothing will ever end is an error and not a hang.
 
 The model is a function of hashable values, so its answers are remembered, and shared by all kernels of a
-process; nearly every step of a loop in its steady state has been taken before.
+process; nearly every step of a loop in its steady state has been taken before. States are the nodes of a
+graph for that, whose edges are calls: to take a step again is to hash a call, and not a state.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from __future__ import annotations
 import heapq
 import math
 import os
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import count
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from loopspec.kernel import codec
 from loopspec.kernel.calls import (
@@ -59,9 +63,11 @@ from loopspec.kernel.calls import (
 from loopspec.kernel.fd import names_of
 from loopspec.kernel.state import (
     IN,
-    Buffer,
+    ONESHOT,
+    OUT,
     Connection,
     Errno,
+    EventCounter,
     Limits,
     Listener,
     Mask,
@@ -70,7 +76,11 @@ from loopspec.kernel.state import (
     ThreadId,
     initial,
 )
+from loopspec.kernel.state import Buffer as KernelBuffer
 from loopspec.kernel.step import step
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
@@ -87,9 +97,9 @@ kernel: :attr:`~loopspec.kernel.state.Limits.short`."""
 
 ROOMY = Limits(
     numbers=1024,
-    pipe=Buffer(sure=15 << 12, most=16 << 12, atomic=1 << 12),
-    unix=Buffer(sure=(1 << 16) - 1, most=1 << 16),
-    tcp=Buffer(sure=(1 << 16) - 1, most=1 << 16),
+    pipe=KernelBuffer(sure=15 << 12, most=16 << 12, atomic=1 << 12),
+    unix=KernelBuffer(sure=(1 << 16) - 1, most=1 << 16),
+    tcp=KernelBuffer(sure=(1 << 16) - 1, most=1 << 16),
 )
 """Buffers as large as Linux has them, writable while there is room; :func:`tight` is the opposite."""
 
@@ -125,27 +135,57 @@ class Tape:
 # --- remembering ------------------------------------------------------------------------------------------
 
 
+class Node:
+    """A state of the model, and what has come of the calls that were made in it."""
+
+    __slots__ = ("_digest", "answers", "state")
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.answers: dict[Call, tuple[_Answer, ...]] = {}
+        self._digest: int | None = None
+
+    @property
+    def digest(self) -> int:
+        """64 bits that tell this state from others, the same in every process."""
+        if self._digest is None:
+            encoded = codec.encode(self.state).encode()
+            self._digest = int.from_bytes(blake2b(encoded, digest_size=8).digest())
+        return self._digest
+
+
 class _Answer(NamedTuple):
-    state: State
+    node: Node
     result: Result
 
 
-_MEMORY: dict[tuple[State, Call], tuple[_Answer, ...]] = {}
-_MEMORY_SIZE = 200_000
+_NODES: dict[State, Node] = {}
+_NODES_AT_MOST = 200_000
 
 
-def _answers(state: State, call: Call) -> tuple[_Answer, ...]:
-    """The outcomes of ``call``, in an order that is the same in every process: what is usual first."""
-    key = (state, call)
-    known = _MEMORY.get(key)
+def _node(state: State) -> Node:
+    known = _NODES.get(state)
     if known is None:
-        outcomes = list(step(state, call))
+        if len(_NODES) >= _NODES_AT_MOST:
+            _NODES.clear()  # a kernel that runs keeps those that it knows
+        known = _NODES[state] = Node(state)
+    return known
+
+
+@lru_cache
+def _beginning(limits: Limits) -> Node:
+    return _node(initial(1, limits))
+
+
+def _answers(node: Node, call: Call) -> tuple[_Answer, ...]:
+    """The outcomes of ``call``, in an order that is the same in every process: what is usual first."""
+    known = node.answers.get(call)
+    if known is None:
+        outcomes = list(step(node.state, call))
         if len(outcomes) > 1:
             outcomes.sort(key=_unusual)
-        known = tuple(_Answer(outcome.state, outcome.result) for outcome in outcomes)
-        if len(_MEMORY) >= _MEMORY_SIZE:
-            _MEMORY.clear()
-        _MEMORY[key] = known
+        known = tuple(_Answer(_node(outcome.state), outcome.result) for outcome in outcomes)
+        node.answers[call] = known
     return known
 
 
@@ -185,13 +225,20 @@ class SimulatedKernel:
     """A kernel for one loop and for the clients that it serves."""
 
     def __init__(self, choose: Choose = calm, limits: Limits = ROOMY, faults: Faults | None = None) -> None:
-        self.state = initial(1, limits)
+        self.node = _beginning(limits)
         self.now = 0
         self._choose = choose
         self._faults = faults or Faults()
         self._left = self._faults.most
+        self.usual = False
+        """While this is set, what usually happens does, and the schedule is not asked."""
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
         self._order = count()
+
+    @property
+    def state(self) -> State:
+        """The state of the model."""
+        return self.node.state
 
     def clock(self) -> int:
         """The virtual time, in nanoseconds."""
@@ -219,9 +266,17 @@ class SimulatedKernel:
         ours, theirs = self.opened(OpenPair())
         return SimulatedSocket(self, ours), SimulatedSocket(self, theirs)
 
+    def connected(self, listener: SimulatedSocket) -> SimulatedSocket:
+        """The client's end of a TCP connection, whose other end is in the queue of ``listener``."""
+        client = self.socket()
+        client.setblocking(False)
+        client.connect_ex(listener.getsockname())
+        self.carry()
+        return client
+
     def socket(self) -> SimulatedSocket:
         """A fresh TCP socket."""
-        return SimulatedSocket(self, self.opened(OpenSocket())[0])
+        return SimulatedSocket(self, self.opened(OpenSocket())[0], socket.AF_INET)
 
     def listener(self, port: int, backlog: int = 128) -> SimulatedSocket:
         """A TCP socket that listens."""
@@ -236,12 +291,12 @@ class SimulatedKernel:
 
         Raises :class:`WouldBlockForEverError` if it would suspend the loop's thread.
         """
-        answers = _answers(self.state, call)
-        answer = answers[0] if len(answers) == 1 else answers[self._choose(len(answers))]
+        answers = _answers(self.node, call)
+        answer = answers[0] if len(answers) == 1 or self.usual else answers[self._choose(len(answers))]
         result = answer.result
         if isinstance(result, Sleeps):
             raise WouldBlockForEverError(call)
-        self.state = answer.state
+        self.node = answer.node
         if isinstance(result, Failed):
             raise OSError(result.errno, os.strerror(result.errno))
         return result
@@ -254,7 +309,7 @@ class SimulatedKernel:
 
     def fault(self, kind: Fault) -> bool:
         """Whether the schedule has chosen this fault now."""
-        if kind not in self._faults.kinds or not self._left or not self._choose(2):
+        if self.usual or kind not in self._faults.kinds or not self._left or not self._choose(2):
             return False
         self._left -= 1
         return True
@@ -267,9 +322,9 @@ class SimulatedKernel:
             if isinstance(found, Connection) and found.under_way
         ]
         for id in waiting:
-            answers = _answers(self.state, Handshake(id))
+            answers = _answers(self.node, Handshake(id))
             if answers:
-                self.state = answers[self._choose(len(answers)) if len(answers) > 1 else 0].state
+                self.node = answers[self._choose(len(answers)) if len(answers) > 1 else 0].node
 
     # --- time ---
 
@@ -298,22 +353,22 @@ class SimulatedPoller:
 
     def __init__(self, kernel: SimulatedKernel, number: Number) -> None:
         self._kernel = kernel
-        self._number = number
+        self.number = number
         self.closed = False
 
     def fileno(self) -> int:
         """Its descriptor. Raises ValueError once closed, as all methods do but :meth:`close`."""
         if self.closed:
             raise ValueError("I/O operation on closed epoll object")
-        return self._number
+        return self.number
 
     def close(self) -> None:
         """close(2). Idempotent."""
         if not self.closed:
             self.closed = True
-            self._kernel.call(Close(self._number))
+            self._kernel.call(Close(self.number))
 
-    def register(self, fd: int, eventmask: int, /) -> None:
+    def register(self, fd: int, eventmask: int = IN | OUT, /) -> None:
         """EPOLL_CTL_ADD; raises the OSError of epoll_ctl(2)."""
         self._control(Control.ADD, fd, eventmask)
 
@@ -361,11 +416,18 @@ class SimulatedPoller:
         return batch
 
     def _not_ready(self, batch: list[tuple[int, int]], room: int) -> list[tuple[int, int]]:
-        """One registration that wants to read and was not reported."""
+        """One registration that wants to read and was not reported. A counter is what it says it is, and a
+        report of a one-shot would have silenced it."""
         state = self._kernel.state
-        interest = state.epolls[names_of(state, LOOP)[self._number]]
+        interest = state.epolls[names_of(state, LOOP)[self.number]]
         told = {fd for fd, _ in batch}
-        silent = sorted(key.number for key, held in interest.registrations.items() if held.mask & IN)
+        silent = sorted(
+            key.number
+            for key, held in interest.registrations.items()
+            if held.mask & IN
+            and not held.mask & ONESHOT
+            and not isinstance(state.files[key.file].kind, EventCounter)
+        )
         return [(int(fd), int(IN)) for fd in silent if fd not in told][: min(room, 1)]
 
 
@@ -392,7 +454,7 @@ class SimulatedWaker:
             self._kernel.call(Read(self._number, 8))
 
     def _is_set(self) -> bool:
-        return _answers(self._kernel.state, Read(self._number, 8))[0].result == Data(_ONE)
+        return _answers(self._kernel.node, Read(self._number, 8))[0].result == Data(_ONE)
 
     def close(self) -> None:
         """close(2). Idempotent."""
@@ -404,17 +466,30 @@ class SimulatedWaker:
 _ONE = (1).to_bytes(8, "little")
 
 
-class SimulatedSocket:
+class SimulatedSocket(socket.socket):
     """The methods of ``socket.socket`` that a loop and its clients use, on the simulated kernel.
 
-    The ends of a client are nonblocking in fact: where a real one would be suspended,
-    :class:`WouldBlockForEverError` is raised, since there is one thread and it is the loop's.
+    It is a ``socket.socket``, which owns no descriptor, because a loop may treat what it knows to be one
+    otherwise than what merely looks so. The ends of a client are nonblocking in fact: where a real one would
+    be suspended, :class:`WouldBlockForEverError` is raised, since there is one thread and it is the loop's.
     """
 
-    def __init__(self, kernel: SimulatedKernel, number: Number) -> None:
+    def __init__(
+        self, kernel: SimulatedKernel, number: Number, family: socket.AddressFamily = socket.AF_UNIX
+    ) -> None:
         self._kernel = kernel
         self._number = number
+        self._family = family
         self._peer = ("127.0.0.1", 0)
+        self._resets = False
+
+    def __repr__(self) -> str:
+        return f"<simulated socket {self._number}>"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """AF_UNIX for a pair, AF_INET for TCP."""
+        return self._family
 
     def fileno(self) -> int:
         """Its descriptor, -1 once closed."""
@@ -424,13 +499,13 @@ class SimulatedSocket:
         """O_NONBLOCK of the description."""
         self._kernel.call(SetNonblocking(self._number, not flag))
 
-    def recv(self, size: int, /) -> bytes:
+    def recv(self, size: int, _flags: int = 0, /) -> bytes:
         """recv(2); empty is end of file. Raises its OSError, BlockingIOError for one."""
         result = self._kernel.call(Read(self._number, size))
         assert isinstance(result, Data), result
         return result.data
 
-    def send(self, data: bytes | bytearray | memoryview, /) -> int:
+    def send(self, data: ReadableBuffer, _flags: int = 0, /) -> int:
         """send(2): how many bytes were taken. Raises its OSError, BlockingIOError for one."""
         if self._kernel.fault("ENOBUFS"):
             raise OSError(105, os.strerror(105))
@@ -441,9 +516,9 @@ class SimulatedSocket:
         assert isinstance(result, Count), result
         return result.value
 
-    def sendall(self, data: bytes, /) -> None:
+    def sendall(self, data: ReadableBuffer, _flags: int = 0, /) -> None:
         """All of ``data``, which must fit; for clients."""
-        rest = data
+        rest = bytes(data)
         while rest:
             rest = rest[self.send(rest) :]
 
@@ -460,20 +535,30 @@ class SimulatedSocket:
         """Where it listens."""
         return self._peer
 
-    def connect_ex(self, address: tuple[str, int], /) -> int:
+    def connect_ex(self, address: object, /) -> int:
         """connect(2): 0 or the errno."""
         try:
-            assert self._kernel.call(Connect(self._number, address[1])) == DONE
+            match address:
+                case (str(), int(port)):
+                    assert self._kernel.call(Connect(self._number, port)) == DONE
+                case _:
+                    raise TypeError(f"{address!r} is no host and port")
         except OSError as error:
             return error.errno or 0
         return 0
 
-    def getsockopt(self, level: int, option: int, /) -> int:
+    def getsockopt(self, level: int, option: int, /) -> int:  # type: ignore[override]  # of a size there is none
         """SO_ERROR, whatever is asked for."""
         del level, option
         result = self._kernel.call(GetError(self._number))
         assert isinstance(result, Count), result
         return result.value
+
+    def setsockopt(self, level: int, option: int, value: object, /, *_: object) -> None:
+        """SO_LINGER makes the close a reset; what else there is to set, the model does not know."""
+        del value
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
+            self._resets = True
 
     def accept(self) -> tuple[SimulatedSocket, tuple[str, int]]:
         """accept(2). Raises its OSError: BlockingIOError, and EMFILE or ECONNABORTED as faults."""
@@ -482,7 +567,7 @@ class SimulatedSocket:
         if self._kernel.fault("ECONNABORTED") and self._lose_one():
             raise OSError(Errno.ECONNABORTED, os.strerror(Errno.ECONNABORTED))
         (number,) = self._kernel.opened(Accept(self._number))
-        return SimulatedSocket(self._kernel, number), ("127.0.0.1", 0)
+        return SimulatedSocket(self._kernel, number, self._family), ("127.0.0.1", 0)
 
     def _lose_one(self) -> bool:
         """The oldest connection of the queue is gone before it was accepted."""
@@ -496,7 +581,9 @@ class SimulatedSocket:
 
     def close(self) -> None:
         """close(2). Idempotent."""
-        if self._number >= 0:
+        if self._number >= 0 and self._resets:
+            self.reset()
+        elif self._number >= 0:
             number, self._number = self._number, Number(-1)
             self._kernel.call(Close(number))
 
@@ -508,5 +595,5 @@ class SimulatedSocket:
 
 def tight(unix: int = 2, short: bool = True) -> Limits:
     """Limits with buffers of ``unix`` bytes and short transfers: backpressure at once, on every path."""
-    small = Buffer(sure=0, most=unix)
+    small = KernelBuffer(sure=0, most=unix)
     return replace(ROOMY, unix=small, tcp=small, short=short)
