@@ -23,11 +23,12 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
@@ -96,8 +97,15 @@ def mutate(mutant: Mutant, directory: Path) -> None:
     changed.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
-def hunts(mutants: Iterable[Mutant]) -> Generator[tuple[Mutant, Hunted], None, None]:
+Hunter: TypeAlias = Callable[[str, Path, Connection], None]
+"""Looks for a run of the refloop in a directory that breaks a clause, and tells a :class:`Hunted`."""
+
+
+def hunts(
+    mutants: Iterable[Mutant], hunter: Hunter | None = None
+) -> Generator[tuple[Mutant, Hunted], None, None]:
     """Hunt ``mutants``, as many at a time as there are processors, and tell of each when its hunt is over.
+    ``hunter`` hunts, the campaign if none is given.
 
     To be called where no other thread runs: it forks.
     """
@@ -109,7 +117,7 @@ def hunts(mutants: Iterable[Mutant]) -> Generator[tuple[Mutant, Hunted], None, N
                 while todo and len(out) < (os.cpu_count() or 1):
                     mutant = todo.pop(0)
                     try:
-                        connection, process = _send_out(mutant, Path(directory, mutant.name))
+                        connection, process = _send_out(mutant, Path(directory, mutant.name), hunter or _hunt)
                     except MisfitError as error:
                         yield mutant, Hunted(0, trouble=str(error))
                     else:
@@ -123,11 +131,11 @@ def hunts(mutants: Iterable[Mutant]) -> Generator[tuple[Mutant, Hunted], None, N
                 _end(process)
 
 
-def _send_out(mutant: Mutant, directory: Path) -> tuple[Connection, BaseProcess]:
+def _send_out(mutant: Mutant, directory: Path, hunter: Hunter) -> tuple[Connection, BaseProcess]:
     mutate(mutant, directory)
     context = multiprocessing.get_context("fork")
     hear, tell = context.Pipe(duplex=False)
-    process = context.Process(target=_hunt, args=(mutant.clause, directory, tell), daemon=True)
+    process = context.Process(target=hunter, args=(mutant.clause, directory, tell), daemon=True)
     process.start()
     tell.close()
     return hear, process
@@ -211,12 +219,17 @@ def _first_kill(campaign: Campaign, clause: str) -> Scenario | None:
 
 def _campaign(clauses: tuple[Clause, ...], directory: Path, other: Hand) -> Campaign:
     """A campaign on the refloop that lies in ``directory``."""
+    return Campaign("refloop", adapter_of(directory), clauses, other)
+
+
+def adapter_of(directory: Path) -> MakeLoop:
+    """The adapter of the refloop that lies in ``directory``."""
     for name in [name for name in sys.modules if name == ADAPTER or name.partition(".")[0] == "refloop"]:
         del sys.modules[name]
     sys.path.insert(0, str(directory))
     importlib.invalidate_caches()
     make: MakeLoop = importlib.import_module(ADAPTER).RefloopLoop
-    return Campaign("refloop", make, clauses, other)
+    return make
 
 
 def _told(hunted: Hunted) -> str:

@@ -541,7 +541,7 @@ class Lockstep:
 
     def wait_unit(self, seconds: float) -> int:
         """How long the kernel makes of a wait of so many seconds, in nanoseconds."""
-        return _granted(seconds) or 0
+        return granted(seconds) or 0
 
     def switches(self) -> int:
         """How often the calling thread has been suspended, by the kernel's account."""
@@ -574,7 +574,7 @@ class Lockstep:
         if self._scenario.workers:
             self._waiting = True
             self._crew.settle()
-        timeout = _granted(seconds)
+        timeout = granted(seconds)
         self._passed += 1
         self._heard += 1
         self._waiting = True
@@ -1617,7 +1617,7 @@ def _refused(call: Callable[[], object]) -> bool:
     return False
 
 
-def _granted(seconds: float | None) -> int | None:
+def granted(seconds: float | None) -> int | None:
     """How long ``select.epoll.poll`` sleeps for ``seconds``, in nanoseconds: rounded up, and up again."""
     if seconds is None or seconds < 0:
         return None

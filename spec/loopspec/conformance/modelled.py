@@ -41,25 +41,21 @@ from typing import Final, Literal, Protocol, Self, get_args
 from loopspec import trace
 from loopspec.conformance import scenario as script
 from loopspec.conformance.adapter import Adapter, World
-from loopspec.conformance.lockstep import Hand, Lockstep, Stuck, Watched
+from loopspec.conformance.lockstep import MAX_TURNS, Hand, Lockstep, Stuck, Watched, granted
 from loopspec.conformance.result import UsageError
 from loopspec.conformance.scenario import At, Scenario, scenario_of, token_of
 from loopspec.conformance.services import Services, Sleep
 from loopspec.conformance.simulated import (
-    LOOP,
     ROOMY,
     Faults,
     SimulatedKernel,
     SimulatedPoller,
     SimulatedSocket,
     SimulatedWaker,
-    WouldBlockForEverError,
     tight,
 )
-from loopspec.kernel.calls import Call, Close, Dup, EpollWait, OpenFile, Result
-from loopspec.kernel.fd import names_of
+from loopspec.kernel.calls import Call, Close, Dup, OpenFile, Result
 from loopspec.kernel.law import NotModelledError
-from loopspec.kernel.readiness import poll
 from loopspec.kernel.state import IN, OUT, Buffer, Errno, Limits, Mask, Number
 from loopspec.trace import Event
 
@@ -217,12 +213,13 @@ def _fitted(value: object, short: bool) -> object:
 
 class Taped:
     """A schedule that is a tape; calm at its end. ``taken`` and ``asked`` are what it has answered, and of
-    how many."""
+    how many; ``watch``, if there is one, is told the states that are reached."""
 
     def __init__(self, tape: Sequence[int] = ()) -> None:
         self._tape = tape
         self.taken: list[int] = []
         self.asked: list[int] = []
+        self.watch: Callable[[int], None] | None = None
 
     def __call__(self, options: int, /) -> int:
         place = len(self.taken)
@@ -235,7 +232,8 @@ class Taped:
         return self(len(actors))
 
     def reached(self, state: Callable[[], int], /) -> None:
-        pass
+        if self.watch is not None:
+            self.watch(state())
 
 
 class Drawn(Taped):
@@ -272,16 +270,17 @@ class _Kernel(SimulatedKernel):
         self.left = MAX_CALLS
 
     def call(self, call: Call) -> Result:
-        self.left -= 1
-        if self.left < 0:
-            raise Stuck(None)
         try:
             return super().call(call)
-        except WouldBlockForEverError:
-            raise Stuck("loop") from None
         except NotModelledError:
             # What a client does to an end that is not connected is refused, and nothing more is known of it.
             raise OSError(Errno.ENOTCONN, os.strerror(Errno.ENOTCONN)) from None
+
+    def suspended(self) -> BaseException:
+        return Stuck("loop")
+
+    def cut_off(self) -> BaseException:
+        return Stuck(None)
 
     @contextmanager
     def usually(self) -> Iterator[None]:
@@ -294,10 +293,7 @@ class _Kernel(SimulatedKernel):
 
     def holds(self, number: int, condition: Mask) -> bool:
         """Whether poll(2) says ``condition`` of the descriptor."""
-        if number < 0:
-            return False
-        _, holds, _ = poll(self.state, names_of(self.state, LOOP)[Number(number)])
-        return bool(holds & condition)
+        return number >= 0 and bool(self.node.poll(number) & condition)
 
 
 class _Poller(SimulatedPoller):
@@ -314,7 +310,7 @@ class _Poller(SimulatedPoller):
         return self._wait(self, timeout, maxevents)
 
     def ready(self, maxevents: int) -> list[tuple[int, int]]:
-        return self._batch(EpollWait(self.number, 1023 if maxevents == -1 else maxevents, 0))
+        return self._batch(maxevents)
 
     def has_something(self) -> bool:
         """Whether a wait would report anything."""
@@ -413,12 +409,12 @@ def _actor(act: script.Act) -> str:
 
 
 class Modelled(Lockstep):
-    """One run of ``scenario`` on the model, under ``schedule``."""
+    """One run of ``scenario``, which is :func:`fitted`, on the model, under ``schedule``."""
 
     def __init__(
         self, scenario: Scenario, kernel: KernelKind, schedule: Schedule, tell: Callable[[Event], None]
     ) -> None:
-        super().__init__(_Here(), fitted(scenario, kernel), tell)
+        super().__init__(_Here(), scenario, tell)
         self._kernel = _Kernel(schedule, kernel)
         self._schedule = schedule
         self._services = _Services(self)
@@ -601,8 +597,14 @@ class Modelled(Lockstep):
     # -- what happens of itself
 
     def _clients_read(self) -> None:
-        with self._kernel.usually():
-            super()._clients_read()
+        kernel = self._kernel
+        kernel.usual = True
+        self._services.read()
+        for stream in self._streams:
+            client = stream.client
+            if client is not None and stream.reads and kernel.holds(client.fileno(), IN):
+                self._client_reads(stream, client)
+        kernel.usual = False
 
     def _writable(self, server: socket.socket) -> bool:
         return self._kernel.holds(server.fileno(), OUT)
@@ -652,6 +654,26 @@ class Modelled(Lockstep):
         file.close()
 
 
+class Untraced(Modelled):
+    """A run that tells nobody of the loop's turns: what is left is whether it ends, and how. For speed."""
+
+    def _wait(self, epoll: Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
+        if self._ended:
+            return epoll.ready(maxevents)
+        if self._scenario.workers:
+            self._crew.settle()
+        self._passed += 1
+        batch = self._batch(epoll, granted(seconds), maxevents)
+        self._snatch_from(batch)
+        self.turn += 1
+        if self.turn >= MAX_TURNS:
+            self._finish()
+        return batch
+
+    def _asleep(self, *, sample: bool) -> None:
+        pass
+
+
 _FASTER: Final = script.Snatch(0)
 
 _IN_SLEEP: Final = (script.Elapse, script.Interrupt, script.Snatch)
@@ -665,4 +687,5 @@ def run(
     schedule: Schedule | None = None,
 ) -> None:
     """Run ``case`` on a new loop, under its tape or, in its place, ``schedule``."""
-    Modelled(case.scenario, case.kernel, schedule or Taped(case.tape), tell).run(make)
+    scenario = fitted(case.scenario, case.kernel)
+    Modelled(scenario, case.kernel, schedule or Taped(case.tape), tell).run(make)

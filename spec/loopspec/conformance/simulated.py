@@ -21,7 +21,8 @@ import heapq
 import math
 import os
 import socket
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -61,6 +62,7 @@ from loopspec.kernel.calls import (
     Write,
 )
 from loopspec.kernel.fd import names_of
+from loopspec.kernel.readiness import poll
 from loopspec.kernel.state import (
     IN,
     ONESHOT,
@@ -72,6 +74,7 @@ from loopspec.kernel.state import (
     Listener,
     Mask,
     Number,
+    ObjectId,
     State,
     ThreadId,
     initial,
@@ -86,6 +89,8 @@ MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 
 LOOP = ThreadId(0)
+
+_ERRORS: Final[Mapping[int, str]] = {number.value: os.strerror(number) for number in Errno}
 
 Choose: TypeAlias = Callable[[int], int]
 """The schedule: asked with n > 1, answers a number in range(n)."""
@@ -138,12 +143,33 @@ class Tape:
 class Node:
     """A state of the model, and what has come of the calls that were made in it."""
 
-    __slots__ = ("_digest", "answers", "state")
+    __slots__ = ("_digest", "_under_way", "answers", "holds", "quick", "state")
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.answers: dict[Call, tuple[_Answer, ...]] = {}
+        self.quick: dict[tuple[object, ...], tuple[_Answer, ...]] = {}  # the same, by what a call is made of
+        self.holds: dict[int, Mask] = {}
         self._digest: int | None = None
+        self._under_way: tuple[ObjectId, ...] | None = None
+
+    def under_way(self) -> tuple[ObjectId, ...]:
+        """The connections whose handshake is not done."""
+        if self._under_way is None:
+            self._under_way = tuple(
+                id
+                for id, found in self.state.objects.items()
+                if isinstance(found, Connection) and found.under_way
+            )
+        return self._under_way
+
+    def poll(self, number: int) -> Mask:
+        """What poll(2) says of a descriptor of the loop's process."""
+        known = self.holds.get(number)
+        if known is None:
+            _, known, _ = poll(self.state, names_of(self.state, LOOP)[Number(number)])
+            self.holds[number] = known
+        return known
 
     @property
     def digest(self) -> int:
@@ -230,6 +256,8 @@ class SimulatedKernel:
         self._choose = choose
         self._faults = faults or Faults()
         self._left = self._faults.most
+        self.left = sys.maxsize
+        """How many calls the run may still make."""
         self.usual = False
         """While this is set, what usually happens does, and the schedule is not asked."""
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
@@ -291,15 +319,38 @@ class SimulatedKernel:
 
         Raises :class:`WouldBlockForEverError` if it would suspend the loop's thread.
         """
-        answers = _answers(self.node, call)
-        answer = answers[0] if len(answers) == 1 or self.usual else answers[self._choose(len(answers))]
-        result = answer.result
-        if isinstance(result, Sleeps):
-            raise WouldBlockForEverError(call)
-        self.node = answer.node
-        if isinstance(result, Failed):
-            raise OSError(result.errno, os.strerror(result.errno))
+        return self._taken(_answers(self.node, call))
+
+    def make(self, kind: Callable[..., Call], *args: object) -> Result:
+        """``call(kind(*args))``, by a shorter way if that was made here before."""
+        node, key = self.node, (kind, *args)
+        answers = node.quick.get(key)
+        if answers is None:
+            answers = node.quick[key] = _answers(node, kind(*args))
+        return self._taken(answers)
+
+    def _taken(self, answers: tuple[_Answer, ...]) -> Result:
+        node, result = answers[0] if len(answers) == 1 or self.usual else answers[self._choose(len(answers))]
+        self.left -= 1
+        if self.left < 0:
+            raise self.cut_off()
+        cls = type(result)
+        if cls is Failed:
+            self.node = node
+            errno: int = result.errno  # type: ignore[union-attr]  # of a Failed
+            raise OSError(errno, _ERRORS[errno])
+        if cls is Sleeps:
+            raise self.suspended()
+        self.node = node
         return result
+
+    def suspended(self) -> BaseException:
+        """What is raised where a call would suspend the loop's thread for ever."""
+        return WouldBlockForEverError("a call on a blocking descriptor would suspend the loop's thread")
+
+    def cut_off(self) -> BaseException:
+        """What is raised where a call is one too many."""
+        return AssertionError("more calls than a run makes")
 
     def opened(self, call: Call) -> tuple[Number, ...]:
         """Make a call that opens descriptors; their numbers."""
@@ -316,11 +367,7 @@ class SimulatedKernel:
 
     def carry(self) -> None:
         """The network carries every handshake that is under way and can be."""
-        waiting = [
-            id
-            for id, found in self.state.objects.items()
-            if isinstance(found, Connection) and found.under_way
-        ]
+        waiting = self.node.under_way()
         for id in waiting:
             answers = _answers(self.node, Handshake(id))
             if answers:
@@ -382,7 +429,7 @@ class SimulatedPoller:
 
     def _control(self, op: Control, fd: int, eventmask: int) -> None:
         epfd = Number(self.fileno())
-        self._kernel.call(EpollControl(epfd, op, Number(fd), Mask(eventmask & 0xFFFFFFFF), fd))
+        self._kernel.make(EpollControl, epfd, op, Number(fd), Mask(eventmask & 0xFFFFFFFF), fd)
 
     def poll(self, timeout: float | None, maxevents: int, /) -> list[tuple[int, int]]:
         """Wait for at most ``timeout`` seconds, rounded up to milliseconds; None or less than 0 is without
@@ -390,9 +437,8 @@ class SimulatedPoller:
 
         Raises :class:`NothingWillHappenError` if nothing will ever end the wait.
         """
-        kernel, number = self._kernel, Number(self.fileno())
-        wait = EpollWait(number, 1023 if maxevents == -1 else maxevents, 0)
-        batch = self._batch(wait)
+        kernel = self._kernel
+        batch = self._batch(maxevents)
         if batch or timeout == 0:
             return batch
         until = None
@@ -402,17 +448,18 @@ class SimulatedPoller:
             return []
         while not batch:
             going = kernel.pass_time(until)
-            batch = self._batch(wait)
+            batch = self._batch(maxevents)
             if not going:
                 break
         return batch
 
-    def _batch(self, wait: EpollWait) -> list[tuple[int, int]]:
-        result = self._kernel.call(wait)
+    def _batch(self, maxevents: int) -> list[tuple[int, int]]:
+        most = 1023 if maxevents == -1 else maxevents
+        result = self._kernel.make(EpollWait, Number(self.fileno()), most, 0)
         assert isinstance(result, Events), result
         batch: list[tuple[int, int]] = list(result.batch)
         if self._kernel.fault("SPURIOUS"):
-            batch += self._not_ready(batch, wait.maxevents - len(batch))
+            batch += self._not_ready(batch, most - len(batch))
         return batch
 
     def _not_ready(self, batch: list[tuple[int, int]], room: int) -> list[tuple[int, int]]:
@@ -454,7 +501,7 @@ class SimulatedWaker:
             self._kernel.call(Read(self._number, 8))
 
     def _is_set(self) -> bool:
-        return _answers(self._kernel.node, Read(self._number, 8))[0].result == Data(_ONE)
+        return bool(self._kernel.node.poll(self._number) & IN)
 
     def close(self) -> None:
         """close(2). Idempotent."""
@@ -497,11 +544,11 @@ class SimulatedSocket(socket.socket):
 
     def setblocking(self, flag: bool, /) -> None:
         """O_NONBLOCK of the description."""
-        self._kernel.call(SetNonblocking(self._number, not flag))
+        self._kernel.make(SetNonblocking, self._number, not flag)
 
     def recv(self, size: int, _flags: int = 0, /) -> bytes:
         """recv(2); empty is end of file. Raises its OSError, BlockingIOError for one."""
-        result = self._kernel.call(Read(self._number, size))
+        result = self._kernel.make(Read, self._number, size)
         assert isinstance(result, Data), result
         return result.data
 
@@ -512,7 +559,7 @@ class SimulatedSocket(socket.socket):
         taken = bytes(data)
         if not taken:
             return 0
-        result = self._kernel.call(Write(self._number, taken))
+        result = self._kernel.make(Write, self._number, taken)
         assert isinstance(result, Count), result
         return result.value
 
@@ -566,7 +613,9 @@ class SimulatedSocket(socket.socket):
             raise OSError(Errno.EMFILE, os.strerror(Errno.EMFILE))
         if self._kernel.fault("ECONNABORTED") and self._lose_one():
             raise OSError(Errno.ECONNABORTED, os.strerror(Errno.ECONNABORTED))
-        (number,) = self._kernel.opened(Accept(self._number))
+        result = self._kernel.make(Accept, self._number)
+        assert isinstance(result, Opened), result
+        (number,) = result.numbers
         return SimulatedSocket(self._kernel, number, self._family), ("127.0.0.1", 0)
 
     def _lose_one(self) -> bool:
@@ -585,7 +634,7 @@ class SimulatedSocket(socket.socket):
             self.reset()
         elif self._number >= 0:
             number, self._number = self._number, Number(-1)
-            self._kernel.call(Close(number))
+            self._kernel.make(Close, number)
 
     def reset(self) -> None:
         """Close with a reset, as SO_LINGER with time 0 does; for clients over TCP."""
