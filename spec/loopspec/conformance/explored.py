@@ -47,8 +47,8 @@ def search(out: Console, asked: Asked) -> int:
     # To go on needs the seed that it was begun with; whoever wants to names one, or has the first.
     drawn = 0 if asked.resume is not None else secrets.randbelow(SEEDS)
     seed = drawn if asked.seed is None else asked.seed
-    scope = scopes.named(asked.scopes, seed)
     names = explorer.named(asked.strategies)
+    scope = scopes.named(asked.scopes, seed)
     request = Request(scope, names, seed, asked.clauses, asked.untraced)
     seconds = A_MINUTE if asked.seconds is None and asked.schedules is None else asked.seconds
     out.print(report.heading(seed, None), soft_wrap=True)

@@ -144,7 +144,7 @@ def drawn(name: str, seed: int) -> Scope:
 
     @hypothesis.seed(seed ^ zlib.crc32(name.encode()))
     @settings(
-        max_examples=4 * DRAWN,
+        max_examples=2 * DRAWN,
         phases=(Phase.generate,),
         database=None,
         deadline=None,
