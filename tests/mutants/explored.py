@@ -31,17 +31,20 @@ SCHEDULES = 6000
 """How many schedules a mutant has to survive; about half a minute."""
 
 
-def searched(clause: str) -> scopes.Scope:
-    """What is searched for a run that breaks ``clause``."""
+def searched(clause: str) -> tuple[tuple[scopes.Scope, tuple[str, ...]], ...]:
+    """What is searched for a run that breaks ``clause``, and by which strategies."""
     area = clause.partition(".")[0]
-    families = [name for name, family in FAMILIES.items() if area in family.exercises]
-    return scopes.named((*scopes.SMALL, *families), SEED)
+    families = tuple(name for name, family in FAMILIES.items() if area in family.exercises)
+    return (
+        (scopes.named(tuple(scopes.SMALL), SEED), ("exhaustive",)),
+        (scopes.named(families, SEED), ()),
+    )
 
 
 def first_kill(make: MakeLoop, clause: str) -> tuple[int, Case | None]:
     """How many schedules it took, and the case that breaks ``clause``; None if none does."""
-    bench, scope = Bench(make, select([clause])), searched(clause)
-    broken = False
+    bench = Bench(make, select([clause]))
+    broken, before = False, 0
 
     def system(case: Case) -> explorer.Play:
         def play(schedule: Taped) -> None:
@@ -50,16 +53,18 @@ def first_kill(make: MakeLoop, clause: str) -> tuple[int, Case | None]:
 
         return play
 
-    search = Search([system(case) for case in scope.cases], (), SEED, counts=False)
-    with attended(lambda: search.met.schedules):
-        for place, schedule in search.schedules():
-            if broken:
-                case = scope.cases[place]
-                tape = without_calm_end(schedule.taken)
-                return search.met.schedules, Case(case.scenario, case.kernel, tape)
-            if search.met.schedules >= SCHEDULES:
-                break
-    return search.met.schedules, None
+    for scope, strategies in searched(clause):
+        search = Search([system(case) for case in scope.cases], strategies, SEED, counts=False)
+        with attended(lambda played=search.met: played.schedules):  # type: ignore[misc]  # bound here
+            for place, schedule in search.schedules():
+                if broken:
+                    case = scope.cases[place]
+                    tape = without_calm_end(schedule.taken)
+                    return before + search.met.schedules, Case(case.scenario, case.kernel, tape)
+                if before + search.met.schedules >= SCHEDULES:
+                    break
+        before += search.met.schedules
+    return before, None
 
 
 def _hunt(clause: str, directory: Path, tell: Connection) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from loopspec import starvation
 from loopspec.clause import Clause
 from loopspec.conformance import exploration, explorer, report, scopes
 from loopspec.conformance.exploration import Explored, Failure, Request, Told
@@ -25,6 +26,11 @@ from loopspec.trace import Event
 KEPT, BROKEN, STOPPED = 0, 1, 130
 
 A_MINUTE = 60.0
+
+STARVATION = "starvation"
+"""The scope that is not played but searched by states: the finite models of :mod:`loopspec.starvation`, and
+the flawed ones, in which the search has to find somebody who starves."""
+
 SEEDS = 2**32
 
 
@@ -44,6 +50,8 @@ class Asked:
 
 def search(out: Console, asked: Asked) -> int:
     """Search, show what was found, and give the exit status."""
+    if STARVATION in asked.scopes:
+        return search_models(out)
     # To go on needs the seed that it was begun with; whoever wants to names one, or has the first.
     drawn = 0 if asked.resume is not None else secrets.randbelow(SEEDS)
     seed = drawn if asked.seed is None else asked.seed
@@ -67,6 +75,15 @@ def search(out: Console, asked: Asked) -> int:
     if found.failures:
         return BROKEN
     return STOPPED if found.ended == "interrupted" else KEPT
+
+
+def search_models(out: Console) -> int:
+    """Search the finite models for a fair cycle on which somebody starves."""
+    searched = (*starvation.sound(), *starvation.flawed())
+    for found in searched:
+        out.print(str(found), soft_wrap=True, highlight=False)
+    starved = [found for found in starvation.sound() if found.starvation is not None]
+    return BROKEN if starved else KEPT
 
 
 def replay(out: Console, token: str, clauses: tuple[Clause, ...]) -> int:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from loopspec.kernel import codec
 from loopspec.kernel.calls import (
@@ -82,9 +82,6 @@ from loopspec.kernel.state import (
 from loopspec.kernel.state import Buffer as KernelBuffer
 from loopspec.kernel.step import step
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
 MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 
@@ -94,6 +91,8 @@ _ERRORS: Final[Mapping[int, str]] = {number.value: os.strerror(number) for numbe
 
 Choose: TypeAlias = Callable[[int], int]
 """The schedule: asked with n > 1, answers a number in range(n)."""
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
 
 Fault: TypeAlias = Literal["EARLY", "SPURIOUS", "EMFILE", "ECONNABORTED", "ENOBUFS"]
 """``EARLY``: a wait ends with nothing before its timeout, as after a signal. ``SPURIOUS``: it reports a
@@ -552,7 +551,7 @@ class SimulatedSocket(socket.socket):
         assert isinstance(result, Data), result
         return result.data
 
-    def send(self, data: ReadableBuffer, _flags: int = 0, /) -> int:
+    def send(self, data: Bytes, _flags: int = 0, /) -> int:  # type: ignore[override]  # of no other buffer
         """send(2): how many bytes were taken. Raises its OSError, BlockingIOError for one."""
         if self._kernel.fault("ENOBUFS"):
             raise OSError(105, os.strerror(105))
@@ -563,7 +562,7 @@ class SimulatedSocket(socket.socket):
         assert isinstance(result, Count), result
         return result.value
 
-    def sendall(self, data: ReadableBuffer, _flags: int = 0, /) -> None:
+    def sendall(self, data: Bytes, _flags: int = 0, /) -> None:  # type: ignore[override]  # ditto
         """All of ``data``, which must fit; for clients."""
         rest = bytes(data)
         while rest:
