@@ -40,7 +40,7 @@ from loopspec.trace import Event, TraceError, read
 
 KEPT, BROKEN, BAD_USAGE, STOPPED = 0, 1, 2, 130
 
-DEFAULT_LOOPS = ("refloop",)
+DEFAULT_LOOPS = ("refloop", "refloop@model")
 
 SEEDS = 2**32
 """A seed that nobody chose is drawn below this: short enough to be typed."""
@@ -153,7 +153,8 @@ def check(
     token: str | None,
     file: Path | None,
 ) -> None:
-    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter.
+    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter; refloop@model is
+    refloop on the simulated kernel, under schedules of its choosing.
 
     Shows a verdict for each clause and loop, and the shortest run found that breaks each broken clause.
     """
@@ -386,6 +387,66 @@ def kernel(wanted: int, seed: int | None) -> None:
     if found.disagreement is not None:
         out.print(report.disagreement(found.disagreement), soft_wrap=True)
         raise click.exceptions.Exit(BROKEN)
+
+
+# --- explore --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--scope", "scopes", multiple=True, metavar="S", help="A scope, or a family. Repeatable.")
+@click.option(
+    "--strategy", "strategies", multiple=True, metavar="S", help="exhaustive, delay, pct, random. Repeatable."
+)
+@click.option("--seconds", type=click.FloatRange(min=0), metavar="N", help="Stop after so long.")
+@click.option("--schedules", type=click.IntRange(min=1), metavar="N", help="Stop after so many.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same schedules again.")
+@click.option(
+    "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
+)
+@click.option(
+    "--resume",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Go on where FILE was left, and leave it there.",
+)
+@click.option("--replay", "token", metavar="TOKEN", help="Play the one case of this token, and show its run.")
+@click.option("--untraced", is_flag=True, help="Without trace and judge: how fast schedules are played.")
+def explore(
+    scopes: tuple[str, ...],
+    strategies: tuple[str, ...],
+    seconds: float | None,
+    schedules: int | None,
+    seed: int | None,
+    selectors: tuple[str, ...],
+    resume: Path | None,
+    token: str | None,
+    untraced: bool,
+) -> None:
+    """Search the schedules of scenarios on the simulated kernel for one that breaks a clause.
+
+    A schedule decides who acts, what the kernel does, which fault comes and when time passes. Without a limit
+    the search takes a minute, or ends when it has played all there is. What fails is made small, and shown
+    beside the nearest run that passes.
+    """
+    clauses = _trace_clauses(selectors)
+    if resume is not None and not resume.exists():
+        _claim_resume(resume)
+    from loopspec.conformance import explored
+
+    raise click.exceptions.Exit(
+        explored.replay(Console(), token, clauses)
+        if token is not None
+        else explored.search(
+            Console(),
+            explored.Asked(scopes, strategies, seconds, schedules, seed, clauses, resume, untraced),
+        )
+    )
+
+
+def _claim_resume(file: Path) -> None:
+    """Find out now, rather than after the search, that ``file`` cannot be written."""
+    if not file.parent.is_dir():
+        raise UsageError(f"cannot write {file}: there is no such directory; give --resume another file")
 
 
 # --- tour ---------------------------------------------------------------------------------------------
