@@ -93,7 +93,7 @@ def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: Make
     judged = Campaign("under test", make, select(), other, campaigns._surveyed())
     judged.look_at_survey()
     judged.look(campaigns.DEFAULT_EXAMPLES, SEED, lambda _: None)
-    judged.look_at_servers(20, SEED)
+    judged.look_at_servers(20, SEED, lambda _: None)
     result = judged.result()
     bad = {Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.NOT_OBSERVED}
     found = {entry.clause: entry.verdict for entry in result.clauses.values() if entry.verdict in bad}

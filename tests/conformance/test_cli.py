@@ -137,7 +137,7 @@ def test_without_names_the_reference_implementation_is_judged_with_a_seed_that_i
 ) -> None:
     result = run("check")
     (asked,) = campaign.asked
-    assert (asked.loops, asked.examples) == (("refloop",), 123)
+    assert (asked.loops, asked.examples) == (("refloop", "refloop@model"), 123)
     assert f"seed {asked.seed} · 123 examples" in result.stdout
 
 

@@ -138,17 +138,6 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         story="It is assumed that a client waits for its answer: one that resets ends the server.",
         architecture="sequential",
     ),
-    ServerMutant(
-        name="server-half-close-is-the-end",
-        clause="ENV.PEER.ARBITRARY",
-        path=f"{SERVERS}/event_loop.py",
-        old='        if self.ended or b"\\n" in self.unread:\n            self.armed.disarm()\n',
-        new='        if self.ended:\n            self.unread = b""\n'
-        '        if self.ended or b"\\n" in self.unread:\n            self.armed.disarm()\n',
-        story="It is assumed that who shuts down its sending wants no answers any more.",
-        report="https://github.com/tokio-rs/mio/pull/933",
-        architecture="event_loop",
-    ),
 )
 
 STYLE_MUTANTS: tuple[Mutant, ...] = (

@@ -23,6 +23,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -34,11 +35,21 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis.errors import Flaky
 
 from loopspec.clause import Clause, Profile, select
-from loopspec.conformance import calls, servers
+from loopspec.conformance import calls, modelled, servers
 from loopspec.conformance.adapter import Adapter, World
 from loopspec.conformance.families import FAMILIES, Family
 from loopspec.conformance.interleaving import told
 from loopspec.conformance.lockstep import Hand, Lockstep, hand
+from loopspec.conformance.modelled import (
+    NOT_SHOWN,
+    Case,
+    Drawn,
+    Taped,
+    case_of,
+    case_token,
+    kinds_for,
+    without_calm_end,
+)
 from loopspec.conformance.result import (
     INTERRUPTED,
     ClauseResult,
@@ -47,7 +58,7 @@ from loopspec.conformance.result import (
     Progress,
     UsageError,
 )
-from loopspec.conformance.scenario import Scenario, in_words, scenario_of, token_of
+from loopspec.conformance.scenario import Scenario, in_words, token_of
 from loopspec.judge import Finding, Judge, Violation
 from loopspec.trace import AtRest, Event, Shown
 
@@ -56,6 +67,12 @@ DEFAULT_EXAMPLES = 3000
 
 GROUP = "loopspec.loops"
 """The entry-point group that adapters are found in."""
+
+ON_MODEL = "@model"
+"""Behind a loop's name: that loop on the simulated kernel."""
+
+MODELLED = ("refloop",)
+"""The loops that take their kernel from the world whole, sockets and waker included."""
 
 SURVEY = "survey"
 """The token of what is no scenario: the survey of :mod:`loopspec.conformance.calls`."""
@@ -111,7 +128,7 @@ class Campaign:
             of_servers if self._servers else [], servers.SHOWS | {cls.__name__ for cls in styles}
         )
         self._broken: Counter[str] = Counter()
-        self._drawn: Counter[str] = Counter()  # scenarios, by family
+        self._looked: Counter[str] = Counter()  # scenarios, by family
         self._reached: dict[str, Counter[str]] = {}  # by clause: in how many scenarios of each family
         self._first: dict[str, tuple[str, int, Scenario]] = {}
         self._smallest: dict[str, Counterexample] = {}
@@ -127,14 +144,17 @@ class Campaign:
                 violation.clause, Counterexample(violation, self._survey, SURVEY, words)
             )
 
-    def look_at_servers(self, examples: int, seed: int) -> None:
-        """Play scripts of clients on the servers that the adapter knows, and have them judged."""
+    def look_at_servers(self, examples: int, seed: int, on_progress: Callable[[str], None]) -> None:
+        """Play scripts of clients on the servers that the adapter knows, and have them judged;
+        ``on_progress`` is told of each server before it begins."""
         for architecture, command in self._servers.items():
+            on_progress(architecture)
             with servers.Server(architecture, command) as server:
                 for found in servers.look(server, self._server_judge, examples, seed):
                     self._note_server(server, found)
             self.scenarios += examples
         if self._servers.keys() >= servers.STYLES.keys():
+            on_progress("in all styles")
             with servers.Styles(self._servers) as styles:
                 for found in servers.look(styles, self._server_judge, examples, seed):
                     self._note_server(styles, found)
@@ -205,7 +225,7 @@ class Campaign:
         findings = self._judge.findings
         before = [finding.exercised for finding in findings.values()]
         broken = self._judged(self._judge, scenario)
-        self._drawn[family] += 1
+        self._looked[family] += 1
         for exercised, (id, finding) in zip(before, findings.items(), strict=True):
             if finding.exercised > exercised:
                 self._reached.setdefault(id, Counter())[family] += 1
@@ -227,7 +247,7 @@ class Campaign:
         events: list[Event] = []
         crash: Exception | None = None
         try:
-            Lockstep(self._hand, scenario, events.append).run(self._make)
+            self.play(scenario, events.append)
         except Exception as error:
             crash = error
         judge.restart()
@@ -236,6 +256,14 @@ class Campaign:
         if crash is not None and not judge.violations:
             raise crash
         return tuple(events)
+
+    def play(self, scenario: Scenario, tell: Callable[[Event], None]) -> None:
+        """Run ``scenario`` on a new loop."""
+        Lockstep(self._hand, scenario, tell).run(self._make)
+
+    def token_of(self, scenario: Scenario) -> str:
+        """What replays ``scenario`` as it is run here."""
+        return token_of(scenario)
 
     def _shows_again(self, scenario: Scenario, id: str) -> bool:
         return bool(self._judged(Judge([self._clauses[id]], self._make.shows), scenario))
@@ -266,7 +294,7 @@ class Campaign:
     def counterexample(self, scenario: Scenario, id: str) -> Counterexample:
         """``scenario``, which breaks clause ``id``, as it is shown."""
         violation, events = self.violations(scenario, [self._clauses[id]])[0]
-        return Counterexample(violation, events, token_of(scenario), in_words(scenario))
+        return Counterexample(violation, events, self.token_of(scenario), in_words(scenario))
 
     def violations(
         self, scenario: Scenario, clauses: Sequence[Clause]
@@ -313,7 +341,52 @@ class Campaign:
         reached = self._reached.get(id)
         if reached is None:
             return None
-        return max(count / self._drawn[family] for family, count in reached.items())
+        return max(count / self._looked[family] for family, count in reached.items())
+
+
+class ModelCampaign(Campaign):
+    """The campaign on the simulated kernel: each scenario under one schedule, which is drawn for it.
+
+    A scenario so has the same schedule whenever it comes, also when it is made small: what is shrunk is the
+    scenario. ``case``, if given, is what every scenario is run as: a replay.
+    """
+
+    def __init__(
+        self, name: str, make: MakeLoop, clauses: tuple[Clause, ...], hand: Hand, case: Case | None = None
+    ) -> None:
+        super().__init__(name, _Modelled(make), clauses, hand)
+        self._case = case
+        self._servers = {}
+
+    def play(self, scenario: Scenario, tell: Callable[[Event], None]) -> None:
+        """Run ``scenario`` on a new loop, on the simulated kernel."""
+        case, schedule = self._drawn(scenario)
+        modelled.run(self._make, case, tell, schedule)
+
+    def token_of(self, scenario: Scenario) -> str:
+        """The token of the case."""
+        case, schedule = self._drawn(scenario)
+        with suppress(Exception):  # which the run that is to be replayed has raised, too
+            modelled.run(self._make, case, lambda _: None, schedule)
+        return case_token(replace(case, tape=without_calm_end(schedule.taken)))
+
+    def _drawn(self, scenario: Scenario) -> tuple[Case, Taped]:
+        if self._case is not None:
+            return self._case, Taped(self._case.tape)
+        seed, kinds = zlib.crc32(repr(scenario).encode()), kinds_for(scenario)
+        return Case(scenario, kinds[seed % len(kinds)]), Drawn(seed, calm=seed // len(kinds) % 8)
+
+
+class _Modelled:
+    """An adapter class on the model: it shows no more than the model knows."""
+
+    def __init__(self, make: MakeLoop) -> None:
+        self.version = make.version
+        self.shows = make.shows - NOT_SHOWN
+        self._make = make
+
+    def __call__(self, world: World, /) -> Adapter:
+        return self._make(world)
 
 
 def _is_surveyed(clause: Clause) -> bool:
@@ -377,7 +450,11 @@ def _judge_loop(
         # Before there is a hand: the survey has threads of its own, which change places with the caller.
         survey = _surveyed() if any(map(_is_surveyed, clauses)) else ()
         with hand() as other:
-            campaign = Campaign(name, make, clauses, other, survey)
+            campaign = (
+                ModelCampaign(name, make, clauses, other, _told_case(work))
+                if name.endswith(ON_MODEL)
+                else Campaign(name, make, clauses, other, survey)
+            )
             result = campaign.result()
             try:
                 _work(campaign, work, tell)
@@ -397,7 +474,7 @@ def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> 
         campaign.replay_server(*servers.script_of(work))
         return
     if isinstance(work, str):
-        campaign.replay(scenario_of(work))
+        campaign.replay(case_of(work).scenario)
         return
     campaign.look_at_survey()
     examples, seed = work
@@ -409,10 +486,17 @@ def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> 
     def on_clause(id: str) -> None:
         tell.send((Progress(campaign.name, f"making {id} small", examples, examples), campaign.result()))
 
+    def on_server(architecture: str) -> None:
+        progress = Progress(campaign.name, f"serving, {architecture}", examples, examples)
+        tell.send((progress, campaign.result()))
+
     campaign.look(examples, seed, on_scenario)
-    tell.send((Progress(campaign.name, "serving", examples, examples), campaign.result()))
-    campaign.look_at_servers(max(1, examples // _SERVED_IN), seed)
+    campaign.look_at_servers(max(1, examples // _SERVED_IN), seed, on_server)
     campaign.make_small(seed, on_clause)
+
+
+def _told_case(work: tuple[int, int] | str) -> Case | None:
+    return case_of(work) if isinstance(work, str) and work != SURVEY else None
 
 
 def _in_one_line(error: BaseException) -> str:
@@ -432,12 +516,14 @@ def adapters() -> dict[str, EntryPoint]:
 def _found(loops: Sequence[str]) -> dict[str, EntryPoint]:
     known = adapters()
     for name in loops:
-        if name not in known:
+        if name.removesuffix(ON_MODEL) not in known:
             raise UsageError(
                 f"no loop is named {name!r}: installed are {', '.join(sorted(known)) or 'none'} "
                 f"(an adapter is found through the entry-point group {GROUP})"
             )
-    return {name: known[name] for name in loops}
+        if name.endswith(ON_MODEL) and name.removesuffix(ON_MODEL) not in MODELLED:
+            raise UsageError(f"{name}: on the simulated kernel only {', '.join(MODELLED)} can run")
+    return {name: known[name.removesuffix(ON_MODEL)] for name in loops}
 
 
 def check(
@@ -461,7 +547,7 @@ def replay(loops: Sequence[str], token: str, clauses: tuple[Clause, ...]) -> dic
     if token.startswith(servers.TOKEN):
         servers.script_of(token)
     elif token != SURVEY:
-        scenario_of(token)
+        case_of(token)
     return _all(_found(loops), clauses, token, lambda _: None)
 
 

@@ -40,7 +40,7 @@ from loopspec.trace import Event, TraceError, read
 
 KEPT, BROKEN, BAD_USAGE, STOPPED = 0, 1, 2, 130
 
-DEFAULT_LOOPS = ("refloop",)
+DEFAULT_LOOPS = ("refloop", "refloop@model")
 
 SEEDS = 2**32
 """A seed that nobody chose is drawn below this: short enough to be typed."""
@@ -153,7 +153,8 @@ def check(
     token: str | None,
     file: Path | None,
 ) -> None:
-    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter.
+    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter; refloop@model is
+    refloop on the simulated kernel, under schedules of its choosing.
 
     Shows a verdict for each clause and loop, and the shortest run found that breaks each broken clause.
     """
@@ -182,13 +183,13 @@ def check(
     raise click.exceptions.Exit(_status(results))
 
 
-def _claim(file: Path) -> None:
+def _claim(file: Path, option: str = "--json") -> None:
     """Find out now, rather than after the run, that ``file`` cannot be written."""
     try:
         file.open("a").close()
     except OSError as error:
         raise UsageError(
-            f"cannot write {file}: {error.strerror}; give --json a file that can be written"
+            f"cannot write {file}: {error.strerror}; give {option} a file that can be written"
         ) from None
 
 
@@ -388,6 +389,66 @@ def kernel(wanted: int, seed: int | None) -> None:
         raise click.exceptions.Exit(BROKEN)
 
 
+# --- explore --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--scope", "scopes", multiple=True, metavar="S", help="A scope, or a family. Repeatable.")
+@click.option(
+    "--strategy", "strategies", multiple=True, metavar="S", help="exhaustive, delay, pct, random. Repeatable."
+)
+@click.option("--seconds", type=click.FloatRange(min=0), metavar="N", help="Stop after so long.")
+@click.option("--schedules", type=click.IntRange(min=1), metavar="N", help="Stop after so many.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same schedules again.")
+@click.option(
+    "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
+)
+@click.option(
+    "--resume",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Go on where FILE was left, and leave it there.",
+)
+@click.option("--replay", "token", metavar="TOKEN", help="Play the one case of this token, and show its run.")
+@click.option("--untraced", is_flag=True, help="Without trace and judge: how fast schedules are played.")
+def explore(
+    scopes: tuple[str, ...],
+    strategies: tuple[str, ...],
+    seconds: float | None,
+    schedules: int | None,
+    seed: int | None,
+    selectors: tuple[str, ...],
+    resume: Path | None,
+    token: str | None,
+    untraced: bool,
+) -> None:
+    """Search the schedules of scenarios on the simulated kernel for one that breaks a clause.
+
+    A schedule decides who acts, what the kernel does, which fault comes and when time passes. Without a limit
+    the search takes a minute, or ends when it has played all there is. What fails is made small, and shown
+    beside the nearest run that passes.
+    """
+    clauses = _trace_clauses(selectors)
+    if resume is not None and not resume.exists():
+        _claim_resume(resume)
+    from loopspec.conformance import explored
+
+    raise click.exceptions.Exit(
+        explored.replay(Console(), token, clauses)
+        if token is not None
+        else explored.search(
+            Console(),
+            explored.Asked(scopes, strategies, seconds, schedules, seed, clauses, resume, untraced),
+        )
+    )
+
+
+def _claim_resume(file: Path) -> None:
+    """Find out now, rather than after the search, that ``file`` cannot be written."""
+    if not file.parent.is_dir():
+        raise UsageError(f"cannot write {file}: there is no such directory; give --resume another file")
+
+
 # --- tour ---------------------------------------------------------------------------------------------
 
 
@@ -403,6 +464,70 @@ def tour(architectures: tuple[str, ...]) -> None:
     from loopspec.server import ARCHITECTURES
 
     visits.tour(Console(), architectures or ARCHITECTURES)
+
+
+# --- watch --------------------------------------------------------------------------------------------
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the report with its time line here, too.",
+)
+@click.option("--live", is_flag=True, help="Tell each step in a line while the program runs.")
+@click.option(
+    "--held",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.1,
+    metavar="SECONDS",
+    help="How long a step may compute before it holds the loop.",
+)
+@click.option("--sensor", metavar="NAME", help="This sensor rather than the best: ring, ru_nvcsw or clock.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="FUNCTION",
+    help="Not what happens in MODULE.FUNCTION; * is any. Repeatable.",
+)
+@click.option("--fail", is_flag=True, help="Exit with 1 if a step blocked and the program itself ended well.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
+def watch(
+    module: str | None,
+    page: Path | None,
+    live: bool,
+    held: float,
+    sensor: str | None,
+    allow: tuple[str, ...],
+    fail: bool,
+    args: tuple[str, ...],
+) -> None:
+    """Run a program and tell which of its steps blocked the loop, in which call, and for how long.
+
+    The program runs unchanged; its exit status is passed on. The report goes to standard error.
+    """
+    if module is None and not args:
+        raise UsageError("watch wants a program: a script, or -m and a module; see `loopspec watch --help`")
+    if page is not None:
+        _claim(page, "--html")
+    from loopspec.conformance import watch_command
+
+    program, rest = (args[0], args[1:]) if module is None else (module, args)
+    status = watch_command.main(
+        program,
+        rest,
+        module=module is not None,
+        page=page,
+        live=live,
+        held=held,
+        sensor=sensor,
+        allow=allow,
+        fail=fail,
+    )
+    raise click.exceptions.Exit(status)
 
 
 # --- the register -------------------------------------------------------------------------------------
