@@ -733,8 +733,10 @@ class Lockstep:
         return True
 
     def _snatch_from(self, batch: list[tuple[int, int]]) -> None:
-        """Let another reader take what the wait has found for one that waits to read, if the script says
-        so."""
+        """Let another reader take what the wait has found for one that waits to read, if the script says so.
+
+        For the only one: of two, the loop may have refused either, and not yet have told.
+        """
         if not batch or not self._script or self._ended:
             return
         at = self._script[0]
@@ -746,7 +748,7 @@ class Lockstep:
             for stream in self._streams
             if stream.server is not None
             and stream.server.fileno() in numbers
-            and (self._users[stream.number, "read"] or self._watching(stream, "read"))
+            and (len(self._users[stream.number, "read"]) == 1 or self._watching(stream, "read"))
         ]
         if not found or self._scenario.tcp:
             return

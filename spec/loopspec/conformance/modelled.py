@@ -20,8 +20,8 @@ All happens in one thread, the loop's: clients and posts act inside its waits, w
 meanwhile. Jobs alone have their threads, since a job that blocks is a stack that has to stay somewhere; the
 :class:`~loopspec.conformance.crew.Crew` lets them go one at a time. What a process and its threads are, the
 model does not know: signals, forks, calls from foreign threads, a lack of descriptors and what the process
-holds of the kernel stay with the real one (:data:`ELSEWHERE`), and so do connects, of which a scenario's
-far end is not simulated, runs alone, and rehearsals.
+holds of the kernel stay with the real one (:data:`ELSEWHERE`), and so do connects and
+buffers, whose far ends are not simulated, runs alone, and rehearsals.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from typing import Final, Literal, Protocol, Self, get_args
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
-from loopspec.conformance.adapter import CONNECTS, Adapter, World
+from loopspec.conformance.adapter import BUFFERS, CONNECTS, Adapter, World
 from loopspec.conformance.lockstep import MAX_TURNS, Hand, Lockstep, Stuck, Watched, granted
 from loopspec.conformance.result import UsageError
 from loopspec.conformance.scenario import At, Scenario, scenario_of, token_of
@@ -79,14 +79,28 @@ scenario needs is a tenth."""
 
 ELSEWHERE: Final = (
     *(script.OnSignal, script.Signal, script.Trespass, script.Fork),
-    *(script.Open, script.Greet, script.Crowd, script.Exhaust, script.Relieve),
+    *(script.Open, script.Greet, script.Crowd, script.Exhaust, script.Relieve, script.WriteBuffered),
 )
 """The steps and acts that are no matter of the kernel's model; they are left out of what runs on it."""
 
-NOT_SHOWN = CONNECTS | {
-    *("Signal", "Caught", "Trespass", "Fork"),
-    *("Accept", "Exhausted", "Relieved", "Objects", "Polled", "Interest", "Rehearsal", "Alone", "Deadlock"),
-}
+NOT_SHOWN = (
+    CONNECTS
+    | BUFFERS
+    | {
+        *("Signal", "Caught", "Trespass", "Fork"),
+        *(
+            "Accept",
+            "Exhausted",
+            "Relieved",
+            "Objects",
+            "Polled",
+            "Interest",
+            "Rehearsal",
+            "Alone",
+            "Deadlock",
+        ),
+    }
+)
 """The events that therefore nothing here can show."""
 
 _ROOM = Buffer(sure=4095, most=4096)
@@ -461,6 +475,7 @@ class Modelled(Lockstep):
 
     def _batch(self, epoll: Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
         assert isinstance(epoll, _Poller)
+        until = None if timeout is None else self._now + timeout  # whatever time an act takes meanwhile
         self._schedule.reached(self._seen)
         self._lose_one()
         with self._kernel.usually():
@@ -472,16 +487,15 @@ class Modelled(Lockstep):
         batch = self._ready(epoll, maxevents)
         if not batch and timeout != 0 and self._kernel.fault("EARLY"):
             return self._interrupted(timeout)
-        until = None if timeout is None else self._now + timeout
         first = True
-        while not batch and timeout != 0:
+        while not batch and (until is None or self._now < until):
             self._asleep(sample=first)
             first = False
             match self._who_wakes(timeout):
                 case int(place):
                     at = self._taken(place)
-                    if isinstance(at.act, script.Elapse) and timeout is not None:
-                        return self._elapsed(timeout)
+                    if isinstance(at.act, script.Elapse) and until is not None:
+                        return self._elapsed(until)
                     if isinstance(at.act, script.Interrupt):
                         return self._interrupted(timeout)
                     self._act(at.act, asleep=at.asleep)
@@ -491,9 +505,9 @@ class Modelled(Lockstep):
                     self._crew.release(0)
                     batch = epoll.ready(maxevents)
                     continue
-                case "time" if timeout is not None:
+                case "time" if until is not None:
                     if not self._service_acts(until):
-                        return self._elapsed(timeout)
+                        return self._elapsed(until)
                 case _:
                     if not self._service_acts(until):
                         return self._nobody_acts(None if until is None else until - self._now)
@@ -515,8 +529,8 @@ class Modelled(Lockstep):
         del self._actors[place]
         return self._script.pop(place)
 
-    def _elapsed(self, timeout: int) -> list[tuple[int, int]]:
-        self._pass(timeout)
+    def _elapsed(self, until: int) -> list[tuple[int, int]]:
+        self._pass(max(0, until - self._now))
         return []
 
     def _interrupted(self, timeout: int | None) -> list[tuple[int, int]]:
