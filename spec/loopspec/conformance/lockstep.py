@@ -78,6 +78,16 @@ _SIGNAL = signal.SIGUSR1
 #: What a forked child answers: bits of its exit code.
 _LET_IN, _CHANGED = 1, 2
 _SIOCOUTQ = 0x5411
+#: What a loop without it cannot be asked for: the steps of a script that only such an event shows.
+_SHOWN_BY: dict[type, str] = {
+    script.Later: "TimerArm",
+    script.Hoard: "TimerArm",
+    script.Watch: "Arm",
+    script.WatchFile: "Arm",
+    script.Reopen: "Arm",
+    script.Submit: "TimerArm",  # what calls back no timer calls back no job's outcome
+    script.AskLoop: "JobAsk",
+}
 
 
 class Stuck(KeyboardInterrupt):
@@ -340,11 +350,11 @@ class _Stepped(Coroutine[object, object, str]):
             except StopIteration as end:
                 return str(end.value)
             try:
-                yield request
+                answer = yield request
             except BaseException as error:
                 step = partial(self.throw, error)
             else:
-                step = partial(self.send, None)
+                step = partial(self.send, answer)
 
     def _step(self, resume: Callable[[], object]) -> object:
         run, task = self._run, self._task
@@ -678,7 +688,8 @@ class Lockstep:
             # But for those of the pool, whose number is another's affair.
             threads -= min(self._scenario.workers, max(0, threads - 2))
             self.tell(trace.Threads(self.turn, threads, self._live_tasks))
-            self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+            if "TimersHeld" in self._loop.shows:
+                self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
             self._sharing.rest()
         for stream in self._streams:
             if self._has_room(stream):
@@ -743,6 +754,10 @@ class Lockstep:
                 pass
             case script.Signal():
                 self._signal(asleep=asleep)
+            case script.Trespass() if "Trespass" not in self._loop.shows:
+                pass
+            case script.Fork() if "Fork" not in self._loop.shows:
+                pass
             case script.Trespass():
                 self._trespass() if asleep else self._hand.do(self._trespass)
             case script.Fork():
@@ -1009,6 +1024,10 @@ class Lockstep:
             raise
         self.tell(trace.HandlerEnd(self.turn, None))
 
+    def _can(self, do: script.Do | script.JobDo) -> bool:
+        """Whether the loop has what ``do`` asks of it."""
+        return _SHOWN_BY.get(type(do), "Run") in self._loop.shows
+
     def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
         number = self._new_callback()
 
@@ -1023,6 +1042,8 @@ class Lockstep:
         self.tell(trace.Enqueue(self.turn, number))
 
     def _do(self, do: script.Do, stream: _Stream | None) -> None:
+        if not self._can(do):
+            return
         match do:
             case script.Soon(body=body):
                 self._soon(body)
@@ -1507,6 +1528,8 @@ class Lockstep:
 
     def _do_in_job(self, job: int, do: script.JobDo) -> None:
         self._heard += 1
+        if not self._can(do):
+            return
         match do:
             case script.Block():
                 self._crew.hold()
