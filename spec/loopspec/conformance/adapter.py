@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -39,6 +40,16 @@ EVERYTHING = frozenset(EVENTS) - RPC - {"Serves", "Hold", "Free", "Crash", "AtRe
 """For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
 adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
 (:mod:`loopspec.conformance.servers`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A clause that the loop does not keep, and says so: ``link`` is where its documentation or its authors
+    do, ``line`` what they say. An adapter may have an attribute ``deviations``, a mapping of these by clause
+    id; what is broken then is shown as such, with the link, and is neither a failure nor a pass."""
+
+    link: str
+    line: str
 
 
 class Poller(Protocol):

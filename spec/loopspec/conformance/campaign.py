@@ -35,7 +35,7 @@ from hypothesis.errors import Flaky
 
 from loopspec.clause import Clause, Profile, select
 from loopspec.conformance import calls, servers
-from loopspec.conformance.adapter import Adapter, World
+from loopspec.conformance.adapter import Adapter, Deviation, World
 from loopspec.conformance.families import FAMILIES, Family
 from loopspec.conformance.interleaving import told
 from loopspec.conformance.lockstep import Hand, Lockstep, hand
@@ -107,6 +107,7 @@ class Campaign:
         self._servers: Mapping[str, servers.Command] = getattr(make, "servers", {})
         of_servers = [entry for entry in clauses if AtRest in entry.watches] if self._servers else []
         self._server_judge = Judge(of_servers, servers.SHOWS)
+        self._deviations: Mapping[str, Deviation] = getattr(make, "deviations", {})
         self._broken: Counter[str] = Counter()
         self._first: dict[str, tuple[str, int, Scenario]] = {}
         self._smallest: dict[str, Counterexample] = {}
@@ -283,7 +284,8 @@ class Campaign:
             observable = observable or served.observable
             exercised += served.exercised
         seen = Finding(finding.clause, observable, exercised, self._broken[id])
-        return ClauseResult(id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id))
+        deviation = self._deviations.get(id) if seen.broken else None
+        return ClauseResult(id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id), deviation)
 
 
 def _is_surveyed(clause: Clause) -> bool:
@@ -354,9 +356,18 @@ def _judge_loop(
                 result = campaign.result()
             except Exception as error:
                 result = campaign.result(f"the adapter of {name} raised {_in_one_line(error)}")
+    except ModuleNotFoundError as error:
+        result.absent = _how_to_install(entry, str(error.name))
     except Exception as error:
         result.trouble = f"the adapter of {name} ({entry.value}) cannot be loaded: {_in_one_line(error)}"
     tell.send(result)
+
+
+def _how_to_install(entry: EntryPoint, module: str) -> str:
+    """What to type to have what the adapter could not import."""
+    ours = entry.dist is not None and entry.dist.name == "loopspec"
+    wanted = "'loopspec[peers]'" if ours else module.partition(".")[0]
+    return f"not installed, and skipped; to have it: pip install {wanted}"
 
 
 def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> None:

@@ -194,7 +194,7 @@ def _claim(file: Path) -> None:
 def _show(out: Console, results: Results, clauses: tuple[Clause, ...]) -> None:
     out.print(report.verdicts(results, clauses, out.width))
     out.print(report.LEGEND, style="dim", highlight=False)
-    out.print()
+    out.print(report.deviations(results, clauses))
     for loop, entry, result in report.broken(results, clauses):
         out.print(report.breach(loop, entry, result, out.width))
         out.print(report.replay_line(loop, result), soft_wrap=True)
@@ -210,7 +210,8 @@ def _status(results: Results) -> int:
         return STOPPED
     if troubles:
         return BAD_USAGE
-    verdicts = (entry.verdict for loop in results.values() for entry in loop.clauses.values())
+    every = (entry for loop in results.values() for entry in loop.clauses.values())
+    verdicts = (entry.verdict for entry in every if entry.deviation is None)
     return BROKEN if Verdict.FAIL in verdicts else KEPT
 
 

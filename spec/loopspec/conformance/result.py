@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from loopspec.conformance.adapter import Deviation
 from loopspec.judge import Verdict, Violation
 from loopspec.trace import Event
 
@@ -35,12 +36,14 @@ class ClauseResult:
     exercised: int
     broken: int
     counterexample: Counterexample | None = None
+    deviation: Deviation | None = None  #: what its adapter declares, if the clause is broken
 
 
 @dataclass
 class LoopResult:
     """One column of the table. ``trouble`` is one line if the campaign on this loop could not be finished;
-    ``unrepeated`` counts by clause the violations that were seen once and not again: they make no verdict."""
+    ``unrepeated`` counts by clause the violations that were seen once and not again: they make no verdict.
+    ``absent`` is one line, how to install it, if the loop is not installed: that is no error."""
 
     loop: str
     version: str
@@ -48,6 +51,7 @@ class LoopResult:
     clauses: dict[str, ClauseResult] = field(default_factory=dict)
     trouble: str | None = None
     unrepeated: Mapping[str, int] = field(default_factory=dict)
+    absent: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ therefore performed where it is asked for, by the kernel's own function for it, 
 So are those within an operation: to curio they are calls, and no suspension of the task; nor is
 a trap that finds a cancellation pending, and raises at once.
 
+Worker threads are there before the run: ``Thread.start`` waits for the new thread, and whether it does so in
+the kernel is chance.
+
 What curio has no counterpart of is left out: scopes that can be cancelled before their deadline, tasks run
 for a worker, signals since 1.0, and a refusal of other threads.
 """
@@ -142,7 +145,6 @@ class CurioLoop(TasksOnly):
         self._posted = curio.UniversalQueue()
         self._over = curio.UniversalEvent()
         self._sockets: dict[socket.socket, curio.io.Socket] = {}
-        self._workers = curio.workers.MAX_WORKER_THREADS
         self._threads = set(threading.enumerate())
         self._kernel = curio.Kernel(selector=StockSelector(world), activations=[self._running])
 
@@ -170,7 +172,6 @@ class CurioLoop(TasksOnly):
         with (
             patch.object(curio.kernel, "time", self._clock),
             patch.object(curio.kernel.log, "disabled", True),
-            patch.object(curio.workers, "MAX_WORKER_THREADS", self._workers),
         ):
             yield
 
@@ -270,7 +271,12 @@ class CurioLoop(TasksOnly):
     # -- worker threads
 
     def start_workers(self, count: int) -> None:
-        self._workers = count
+        pool = self._kernel.thread_pool = curio.workers.WorkerPool(curio.workers.ThreadWorker, count)
+        self._kernel._call_at_shutdown(pool.shutdown)
+        for _ in range(count):
+            worker = curio.workers.ThreadWorker(pool)
+            worker._launch()
+            pool.workers.append(worker)
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
         return self.suspending(curio.run_in_thread(function))
