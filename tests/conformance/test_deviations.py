@@ -1,4 +1,4 @@
-"""What a loop says of itself, and a loop that is not there: each is shown for what it is, and fails nothing."""
+"""What a loop says of itself, and a loop that is not there: each is shown, and fails nothing."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from loopspec.clause import select
 from loopspec.conformance import scenario as s
 from loopspec.conformance.campaign import Campaign, MakeLoop
 from loopspec.conformance.families import FAMILIES
+from loopspec.conformance.isolation import Isolated
 from loopspec.conformance.lockstep import Hand, Lockstep, hand
 from loopspec.conformance.loops.curio import CurioLoop
 from loopspec.conformance.loops.trio import TrioLoop
@@ -90,11 +91,16 @@ def test_a_peer_echoes(other: Hand, name: str) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("name", PEERS)
 def test_nothing_is_held_against_a_peer_but_what_was_looked_at(other: Hand, name: str) -> None:
-    judged = Campaign(name, PEERS[name], select(), other)
-    judged.look(600, SEED, lambda _: None)
+    make = PEERS[name]
+    assert isinstance(make, type)
+    with Isolated(f"{make.__module__}:{make.__name__}") as isolated:
+        judged = Campaign(name, make, select(), other, isolated=isolated)
+        judged.look(600, SEED, lambda _: None)
     bad = {Verdict.FAIL, Verdict.LOOSE}
     found = {entry.clause for entry in judged.result().clauses.values() if entry.verdict in bad}
     assert found <= KNOWN[name]
+    accidents = {accident.words.partition(":")[0] for accident in judged.result().accidents}
+    assert accidents <= ({"raised KeyError"} if name == "curio" else set())
 
 
 def drawn(count: int) -> list[Scenario]:

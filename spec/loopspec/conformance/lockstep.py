@@ -387,6 +387,7 @@ class Lockstep:
     def __init__(self, hand: Hand, scenario: Scenario, tell: Callable[[Event], None]) -> None:
         self.tell: Callable[[Event], None] = tell
         self.turn = 0
+        self.cut_short: str | None = None  # why the run was, if the loop was to blame
         self._hand = hand
         self._scenario = scenario
         self._script = list(scenario.script)
@@ -449,6 +450,11 @@ class Lockstep:
             except Stuck as stuck:
                 if stuck.thread is not None:
                     self.tell(trace.Suspend(stuck.thread))
+                if stuck.thread != Hand.name:
+                    spun = "spun: it used a second of processor time in one turn"
+                    self.cut_short = (
+                        spun if stuck.thread is None else "hung: it slept in one turn without end"
+                    )
             finally:
                 self._end()
 
@@ -586,6 +592,7 @@ class Lockstep:
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
         if self.turn >= MAX_TURNS:
+            self.cut_short = f"spun: it used up its budget of {MAX_TURNS} turns"
             self._finish()
         self._waiting = False
         self._on_the_loose = self._handled or self._crew.asking > 0

@@ -33,7 +33,7 @@ from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
 from loopspec.conformance.live import Disagreement
 from loopspec.conformance.live import Report as Comparison
-from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
+from loopspec.conformance.result import Accident, ClauseResult, Counterexample, LoopResult, Results
 from loopspec.judge import Finding, Verdict, Violation
 from loopspec.trace import Event, encode
 
@@ -135,6 +135,26 @@ def deviations(results: Results, clauses: Sequence[Clause]) -> RenderableType:
         if (result := loop.clauses.get(entry.id)) is not None and (deviation := result.deviation) is not None
     ]
     return Group(*lines, Text())
+
+
+def accidents(results: Results) -> Iterator[tuple[LoopResult, Accident]]:
+    """Every kind of accident, loop by loop."""
+    return ((loop, accident) for loop in results.values() for accident in loop.accidents)
+
+
+def mishap(loop: LoopResult, accident: Accident) -> RenderableType:
+    """What went wrong with one scenario, and went wrong again; :func:`mishap_line` belongs below."""
+    title = Text.assemble(("✗ accident", "bold red"), "  ", (printable(loop.loop), "bold"))
+    rows = [("it", f"{accident.words}, in {_counted(accident.count, 'run')}")]
+    facts = _facts([*rows, *_listed("scenario", accident.scenario)])
+    rule = Rule(title, align="left", style="dim", characters="─")
+    return Group(rule, Padding(facts, (0, 0, 0, 2)))
+
+
+def mishap_line(loop: LoopResult, accident: Accident) -> Text:
+    """What to type to see that again."""
+    command = shlex.join(["loopspec", "check", loop.loop, "--replay", accident.token])
+    return Text(f"  $ {printable(command)}\n")
 
 
 # --- what is broken -----------------------------------------------------------------------------------
@@ -389,6 +409,7 @@ def as_json(
                 "scenarios": loop.scenarios,
                 "trouble": loop.trouble,
                 "absent": loop.absent,
+                "accidents": [asdict(accident) for accident in loop.accidents],
                 "clauses": {id: _result(loop.loop, entry) for id, entry in loop.clauses.items()},
             }
             for name, loop in results.items()

@@ -39,6 +39,17 @@ class ClauseResult:
     deviation: Deviation | None = None  #: what its adapter declares, if the clause is broken
 
 
+@dataclass(frozen=True)
+class Accident:
+    """The loop hung, spun, raised, crashed or ended its process, in ``count`` scenarios: ``words`` says
+    which, ``token`` replays the first, and ``scenario`` is its script in words."""
+
+    words: str
+    count: int
+    token: str
+    scenario: tuple[str, ...]
+
+
 @dataclass
 class LoopResult:
     """One column of the table. ``trouble`` is one line if the campaign on this loop could not be finished;
@@ -52,6 +63,7 @@ class LoopResult:
     trouble: str | None = None
     unrepeated: Mapping[str, int] = field(default_factory=dict)
     absent: str | None = None
+    accidents: tuple[Accident, ...] = ()
 
 
 @dataclass(frozen=True)

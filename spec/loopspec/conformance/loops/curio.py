@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from types import SimpleNamespace, coroutine
-from typing import ClassVar, NoReturn, TypeVar
+from typing import ClassVar, TypeVar
 from unittest.mock import patch
 
 import curio
@@ -215,8 +215,7 @@ class CurioLoop(TasksOnly):
             with suppress(Exception):
                 callback()
 
-    def on_signal(self, number: int, callback: Callable[[], None]) -> NoReturn:
-        raise NotImplementedError("curio has no signals")
+    on_signal = from_thread = TasksOnly.call_later
 
     def close_socket(self, sock: socket.socket) -> None:
         self.in_place(self._socket(sock).close())
@@ -280,9 +279,6 @@ class CurioLoop(TasksOnly):
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
         return self.suspending(curio.run_in_thread(function))
-
-    def from_thread(self, job: Job) -> NoReturn:
-        raise NotImplementedError("a worker of curio's cannot have a task run")
 
     # -- servers
 
