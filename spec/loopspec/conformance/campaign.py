@@ -18,7 +18,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,7 +26,6 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Protocol
 
 import hypothesis
@@ -36,9 +34,10 @@ from hypothesis.errors import Flaky
 
 from loopspec.clause import Clause, Profile, select
 from loopspec.conformance import calls, modelled, servers
-from loopspec.conformance.adapter import Adapter, World
+from loopspec.conformance.adapter import Adapter, Deviation, World
 from loopspec.conformance.families import FAMILIES, Family
 from loopspec.conformance.interleaving import told
+from loopspec.conformance.isolation import Isolated, in_one_line
 from loopspec.conformance.lockstep import Hand, Lockstep, hand
 from loopspec.conformance.modelled import (
     NOT_SHOWN,
@@ -52,6 +51,7 @@ from loopspec.conformance.modelled import (
 )
 from loopspec.conformance.result import (
     INTERRUPTED,
+    Accident,
     ClauseResult,
     Counterexample,
     LoopResult,
@@ -73,6 +73,9 @@ ON_MODEL = "@model"
 
 MODELLED = ("refloop",)
 """The loops that take their kernel from the world whole, sockets and waker included."""
+
+TRUSTED = ("refloop", "asyncio")
+"""The loops whose scenarios run where they are judged: they take no process down."""
 
 SURVEY = "survey"
 """The token of what is no scenario: the survey of :mod:`loopspec.conformance.calls`."""
@@ -111,6 +114,7 @@ class Campaign:
         clauses: tuple[Clause, ...],
         hand: Hand,
         survey: tuple[Event, ...] = (),
+        isolated: Isolated | None = None,
     ) -> None:
         self.name = name
         self.scenarios = 0
@@ -118,6 +122,8 @@ class Campaign:
         self._make = make
         self._clauses = {entry.id: entry for entry in clauses}
         self._hand = hand
+        self._isolated = isolated
+        self._accidents: dict[str, Accident] = {}
         self._judge = Judge(clauses, make.shows)
         self._survey = survey
         self._surveyor = Judge([entry for entry in clauses if _is_surveyed(entry)], calls.SHOWS)
@@ -127,6 +133,7 @@ class Campaign:
         self._server_judge = Judge(
             of_servers if self._servers else [], servers.SHOWS | {cls.__name__ for cls in styles}
         )
+        self._deviations: Mapping[str, Deviation] = getattr(make, "deviations", {})
         self._broken: Counter[str] = Counter()
         self._looked: Counter[str] = Counter()  # scenarios, by family
         self._reached: dict[str, Counter[str]] = {}  # by clause: in how many scenarios of each family
@@ -244,6 +251,8 @@ class Campaign:
     def _run(self, judge: Judge, scenario: Scenario) -> tuple[Event, ...]:
         """Run ``scenario`` and have it judged; its trace. A loop that lets an exception out on the way is in
         trouble, unless what it had done by then says what is wrong with it."""
+        if self._isolated is not None:
+            return self._run_isolated(self._isolated, judge, scenario)
         events: list[Event] = []
         crash: Exception | None = None
         try:
@@ -264,6 +273,24 @@ class Campaign:
     def token_of(self, scenario: Scenario) -> str:
         """What replays ``scenario`` as it is run here."""
         return token_of(scenario)
+
+    def _run_isolated(self, isolated: Isolated, judge: Judge, scenario: Scenario) -> tuple[Event, ...]:
+        """The same in a process of its own: what goes wrong there fails this scenario and nothing else. The
+        survey of all clauses is what counts accidents, if they show again."""
+        ran = isolated(scenario)
+        judge.restart()
+        for event in ran.events:
+            judge.after(event)
+        if ran.accident is not None and judge is self._judge:
+            again = isolated(scenario).accident
+            if again is None:
+                self.unrepeated[ran.accident] += 1
+            else:
+                token, words = token_of(scenario), in_words(scenario)
+                kind = again.partition("<")[0]  # but for what one object has and another has not
+                first = self._accidents.get(kind) or Accident(again, 0, token, words)
+                self._accidents[kind] = replace(first, count=first.count + 1)
+        return ran.events
 
     def _shows_again(self, scenario: Scenario, id: str) -> bool:
         return bool(self._judged(Judge([self._clauses[id]], self._make.shows), scenario))
@@ -320,6 +347,7 @@ class Campaign:
             {id: self._clause_result(finding) for id, finding in self._judge.findings.items()},
             trouble,
             dict(self.unrepeated),
+            accidents=tuple(self._accidents.values()),
         )
 
     def _clause_result(self, finding: Finding) -> ClauseResult:
@@ -333,8 +361,10 @@ class Campaign:
             observable = observable or served.observable
             exercised += served.exercised
         seen = Finding(finding.clause, observable, exercised, self._broken[id])
+        deviation = self._deviations.get(id) if seen.broken else None
+        smallest = self._smallest.get(id)
         return ClauseResult(
-            id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id), self._share(id)
+            id, seen.verdict, seen.exercised, seen.broken, smallest, deviation, self._share(id)
         )
 
     def _share(self, id: str) -> float | None:
@@ -439,7 +469,12 @@ def _drive(
 
 
 def _judge_loop(
-    name: str, entry: EntryPoint, ids: tuple[str, ...], work: tuple[int, int] | str, tell: Connection
+    name: str,
+    entry: EntryPoint,
+    ids: tuple[str, ...],
+    work: tuple[int, int] | str,
+    tell: Connection,
+    isolate: bool,
 ) -> None:
     """What the process of one loop does; ``work`` is examples and seed, or a token."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -449,21 +484,30 @@ def _judge_loop(
         clauses = select(ids)
         # Before there is a hand: the survey has threads of its own, which change places with the caller.
         survey = _surveyed() if any(map(_is_surveyed, clauses)) else ()
-        with hand() as other:
+        with hand() as other, Isolated(entry.value) as isolated:
             campaign = (
                 ModelCampaign(name, make, clauses, other, _told_case(work))
                 if name.endswith(ON_MODEL)
-                else Campaign(name, make, clauses, other, survey)
+                else Campaign(name, make, clauses, other, survey, isolated if isolate else None)
             )
             result = campaign.result()
             try:
                 _work(campaign, work, tell)
                 result = campaign.result()
             except Exception as error:
-                result = campaign.result(f"the adapter of {name} raised {_in_one_line(error)}")
+                result = campaign.result(f"the adapter of {name} raised {in_one_line(error)}")
+    except ModuleNotFoundError as error:
+        result.absent = _how_to_install(entry, str(error.name))
     except Exception as error:
-        result.trouble = f"the adapter of {name} ({entry.value}) cannot be loaded: {_in_one_line(error)}"
+        result.trouble = f"the adapter of {name} ({entry.value}) cannot be loaded: {in_one_line(error)}"
     tell.send(result)
+
+
+def _how_to_install(entry: EntryPoint, module: str) -> str:
+    """What to type to have what the adapter could not import."""
+    ours = entry.dist is not None and entry.dist.name == "loopspec"
+    wanted = "'loopspec[peers]'" if ours else module.partition(".")[0]
+    return f"not installed, and skipped; to have it: pip install {wanted}"
 
 
 def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> None:
@@ -499,12 +543,6 @@ def _told_case(work: tuple[int, int] | str) -> Case | None:
     return case_of(work) if isinstance(work, str) and work != SURVEY else None
 
 
-def _in_one_line(error: BaseException) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1:]
-    where = "".join(f" at {Path(entry.filename).name}:{entry.lineno}" for entry in frame)
-    return " ".join(f"{type(error).__name__}: {error}".split()) + where
-
-
 # --- all loops --------------------------------------------------------------------------------------------
 
 
@@ -533,22 +571,26 @@ def check(
     examples: int,
     seed: int,
     on_progress: Callable[[Progress], None],
+    isolate: bool = False,
 ) -> dict[str, LoopResult]:
-    """Judge ``loops`` on ``examples`` scenarios each; one result a loop, in their order.
+    """Judge ``loops`` on ``examples`` scenarios each; one result a loop, in their order. The scenarios of a
+    loop that is not :data:`TRUSTED` run in worker processes, those of all with ``isolate``.
 
     Interrupted (KeyboardInterrupt), it gives what it has, each unfinished loop marked so. Raises
     :class:`UsageError` for a name that is no loop's.
     """
-    return _all(_found(loops), clauses, (examples, seed), on_progress)
+    return _all(_found(loops), clauses, (examples, seed), on_progress, isolate=isolate)
 
 
-def replay(loops: Sequence[str], token: str, clauses: tuple[Clause, ...]) -> dict[str, LoopResult]:
+def replay(
+    loops: Sequence[str], token: str, clauses: tuple[Clause, ...], *, isolate: bool = False
+) -> dict[str, LoopResult]:
     """Judge ``loops`` on the scenario that ``token`` tells. Raises :class:`UsageError` if it tells none."""
     if token.startswith(servers.TOKEN):
         servers.script_of(token)
     elif token != SURVEY:
         case_of(token)
-    return _all(_found(loops), clauses, token, lambda _: None)
+    return _all(_found(loops), clauses, token, lambda _: None, isolate=isolate)
 
 
 def _all(
@@ -556,6 +598,8 @@ def _all(
     clauses: tuple[Clause, ...],
     work: tuple[int, int] | str,
     on_progress: Callable[[Progress], None],
+    *,
+    isolate: bool,
 ) -> dict[str, LoopResult]:
     ids = tuple(entry.id for entry in clauses)
     results = {name: LoopResult(name, "", trouble="not begun") for name in entries}
@@ -565,7 +609,7 @@ def _all(
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 name, entry = waiting.pop(0)
-                connection, process = _start(name, entry, ids, work)
+                connection, process = _start(name, entry, ids, work, isolate=isolate)
                 running[connection] = (name, process)
                 results[name].trouble = "not finished"
             heard = wait(list(running), timeout=_SILENCE)
@@ -583,11 +627,12 @@ def _all(
 
 
 def _start(
-    name: str, entry: EntryPoint, ids: tuple[str, ...], work: tuple[int, int] | str
+    name: str, entry: EntryPoint, ids: tuple[str, ...], work: tuple[int, int] | str, *, isolate: bool
 ) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn")
     hear, tell = context.Pipe(duplex=False)
-    process = context.Process(target=_judge_loop, args=(name, entry, ids, work, tell), daemon=True)
+    isolate = isolate or name not in TRUSTED
+    process = context.Process(target=_judge_loop, args=(name, entry, ids, work, tell, isolate), daemon=True)
     process.start()
     tell.close()
     return hear, process

@@ -5,7 +5,7 @@ into an exit status that a script can trust:
 
 ====  =================================================================================================
 0     every MUST that was exercised is kept
-1     a MUST is broken
+1     a MUST is broken, or the loop hung, spun, raised or crashed
 2     bad usage: an unknown loop, clause, token or file, a trace that cannot be read, an adapter that raises
 130   interrupted (128 + SIGINT, as shells have it): the table shows what was known by then
 ====  =================================================================================================
@@ -145,6 +145,9 @@ def _trace_clauses(selectors: Sequence[str]) -> tuple[Clause, ...]:
     metavar="FILE",
     help="Write all results here.",
 )
+@click.option(
+    "--isolate", is_flag=True, help="Run every scenario in a worker process, refloop's and asyncio's too."
+)
 def check(
     loops: tuple[str, ...],
     selectors: tuple[str, ...],
@@ -152,6 +155,7 @@ def check(
     seed: int | None,
     token: str | None,
     file: Path | None,
+    isolate: bool,
 ) -> None:
     """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter; refloop@model is
     refloop on the simulated kernel, under schedules of its choosing.
@@ -167,14 +171,19 @@ def check(
     out = Console()
     if token is not None:
         out.print(report.heading(None, None), soft_wrap=True)
-        results = campaign.replay(names, token, clauses)
+        results = campaign.replay(names, token, clauses, isolate=isolate)
     else:
         seed = secrets.randbelow(SEEDS) if seed is None else seed
         examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
         out.print(report.heading(seed, examples), soft_wrap=True)
         with _progress() as on_progress:
             results = campaign.check(
-                names, clauses=clauses, examples=examples, seed=seed, on_progress=on_progress
+                names,
+                clauses=clauses,
+                examples=examples,
+                seed=seed,
+                on_progress=on_progress,
+                isolate=isolate,
             )
     _show(out, results, clauses)
     if file is not None:
@@ -196,10 +205,13 @@ def _claim(file: Path, option: str = "--json") -> None:
 def _show(out: Console, results: Results, clauses: tuple[Clause, ...]) -> None:
     out.print(report.verdicts(results, clauses, out.width))
     out.print(report.LEGEND, style="dim", highlight=False)
-    out.print()
+    out.print(report.deviations(results, clauses))
     for loop, entry, result in report.broken(results, clauses):
         out.print(report.breach(loop, entry, result, out.width))
         out.print(report.replay_line(loop, result), soft_wrap=True)
+    for loop, accident in report.accidents(results):
+        out.print(report.mishap(loop, accident))
+        out.print(report.mishap_line(loop, accident), soft_wrap=True)
     out.print(report.tallies(results))
     for loop in results.values():
         if loop.trouble is not None:
@@ -212,8 +224,10 @@ def _status(results: Results) -> int:
         return STOPPED
     if troubles:
         return BAD_USAGE
-    verdicts = (entry.verdict for loop in results.values() for entry in loop.clauses.values())
-    return BROKEN if Verdict.FAIL in verdicts else KEPT
+    every = (entry for loop in results.values() for entry in loop.clauses.values())
+    verdicts = (entry.verdict for entry in every if entry.deviation is None)
+    mishaps = any(loop.accidents for loop in results.values())
+    return BROKEN if mishaps or Verdict.FAIL in verdicts else KEPT
 
 
 @contextmanager

@@ -96,6 +96,16 @@ _SIOCOUTQ = 0x5411
 _INTEREST = re.compile(r"^tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)", re.MULTILINE)
 """A line of an epoll instance's entry in /proc: what it is to report."""
 _NOT_LEVEL = select.EPOLLET | select.EPOLLONESHOT
+#: What a loop without it cannot be asked for: the steps of a script that only such an event shows.
+_SHOWN_BY: dict[type, str] = {
+    script.Later: "TimerArm",
+    script.Hoard: "TimerArm",
+    script.Watch: "Arm",
+    script.WatchFile: "Arm",
+    script.Reopen: "Arm",
+    script.Submit: "TimerArm",  # what calls back no timer calls back no job's outcome
+    script.AskLoop: "JobAsk",
+}
 
 
 class Stuck(KeyboardInterrupt):
@@ -380,11 +390,11 @@ class _Stepped(Coroutine[object, object, str]):
             except StopIteration as end:
                 return str(end.value)
             try:
-                yield request
+                answer = yield request
             except BaseException as error:
                 step = partial(self.throw, error)
             else:
-                step = partial(self.send, None)
+                step = partial(self.send, answer)
 
     def _step(self, resume: Callable[[], object]) -> object:
         run, task = self._run, self._task
@@ -417,6 +427,7 @@ class Lockstep:
     def __init__(self, hand: Hand, scenario: Scenario, tell: Callable[[Event], None]) -> None:
         self.tell: Callable[[Event], None] = tell
         self.turn = 0
+        self.cut_short: str | None = None  # why the run was, if the loop was to blame
         self._hand = hand
         self._scenario = scenario
         self._script = list(scenario.script)
@@ -488,6 +499,11 @@ class Lockstep:
                 if stuck.thread is not None:
                     self.tell(trace.Suspend(stuck.thread))
                 self.tell(trace.Hang(stuck.thread or "loop"))
+                if stuck.thread != Hand.name:
+                    spun = "spun: it used a second of processor time in one turn"
+                    self.cut_short = (
+                        spun if stuck.thread is None else "hung: it slept in one turn without end"
+                    )
             finally:
                 self._end()
 
@@ -649,6 +665,7 @@ class Lockstep:
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
         if self.turn >= MAX_TURNS:
+            self.cut_short = f"spun: it used up its budget of {MAX_TURNS} turns"
             self._finish()
         self._waiting = False
         self._on_the_loose = self._handled or self._crew.asking > 0
@@ -767,7 +784,8 @@ class Lockstep:
         if sample:
             self._services.tell_dropped()
             self.tell(trace.Threads(self.turn, self._threads(), self._live_tasks))
-            self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+            if "TimersHeld" in self._loop.shows:
+                self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
             self._tell_objects()
             self._sharing.rest()
             self._tell_interest()
@@ -867,6 +885,10 @@ class Lockstep:
                 pass
             case script.Signal():
                 self._signal(asleep=asleep)
+            case script.Trespass() if "Trespass" not in self._loop.shows:
+                pass
+            case script.Fork() if "Fork" not in self._loop.shows:
+                pass
             case script.Trespass():
                 self._trespass() if asleep else self._hand.do(self._trespass)
             case script.Fork():
@@ -1168,6 +1190,10 @@ class Lockstep:
             raise
         self.tell(trace.HandlerEnd(self.turn, None))
 
+    def _can(self, do: script.Do | script.JobDo) -> bool:
+        """Whether the loop has what ``do`` asks of it."""
+        return _SHOWN_BY.get(type(do), "Run") in self._loop.shows
+
     def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
         number = self._new_callback()
 
@@ -1182,6 +1208,8 @@ class Lockstep:
         self.tell(trace.Enqueue(self.turn, number))
 
     def _do(self, do: script.Do, stream: _Stream | None) -> None:
+        if not self._can(do):
+            return
         match do:
             case script.Soon(body=body):
                 self._soon(body)
@@ -1800,6 +1828,8 @@ class Lockstep:
 
     def _do_in_job(self, job: int, do: script.JobDo) -> None:
         self._heard += 1
+        if not self._can(do):
+            return
         match do:
             case script.Block():
                 self._crew.hold()
