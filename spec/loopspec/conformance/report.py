@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import platform
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -26,13 +26,13 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-import loopspec
 from loopspec.clause import Clause, Level
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
 from loopspec.conformance.live import Disagreement
 from loopspec.conformance.live import Report as Comparison
 from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
+from loopspec.conformance.setting import Setting, here
 from loopspec.judge import Finding, Verdict, Violation
 from loopspec.trace import Event, encode
 
@@ -178,11 +178,7 @@ def _counted(number: int, noun: str) -> str:
 
 def heading(seed: int | None, examples: int | None) -> Text:
     """What the run depends on, in a line: versions, seed, examples."""
-    parts = [f"loopspec {loopspec.__version__}"]
-    parts += [f"seed {seed}"] if seed is not None else []
-    parts += [f"{examples:,} examples a loop"] if examples is not None else []
-    parts += [f"Python {platform.python_version()}", f"{platform.system()} {platform.release()}"]
-    return Text(" · ".join(parts), "dim")
+    return Text(" · ".join(here(seed, examples).parts), "dim")
 
 
 # --- the kernel -----------------------------------------------------------------------------------------
@@ -341,17 +337,11 @@ def _result(loop: str, entry: ClauseResult) -> dict[str, object]:
     }
 
 
-def as_json(
-    results: Results, clauses: Sequence[Clause], *, seed: int | None, examples: int | None
-) -> dict[str, object]:
+def as_json(results: Results, clauses: Sequence[Clause], setting: Setting) -> dict[str, object]:
     """All of a campaign, as JSON takes it. A trace is a list of what its lines of NDJSON hold."""
     return {
         "loopspec-results": JSON_FORMAT,
-        "loopspec": loopspec.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "seed": seed,
-        "examples": examples,
+        **asdict(setting),
         "clauses": {
             entry.id: {"digest": entry.digest, "level": entry.level.value, "sentence": entry.sentence}
             for entry in clauses
@@ -361,6 +351,7 @@ def as_json(
                 "version": loop.version,
                 "scenarios": loop.scenarios,
                 "trouble": loop.trouble,
+                "unrepeated": dict(loop.unrepeated),
                 "clauses": {id: _result(loop.loop, entry) for id, entry in loop.clauses.items()},
             }
             for name, loop in results.items()
