@@ -411,6 +411,19 @@ def kernel(wanted: int, seed: int | None) -> None:
         raise click.exceptions.Exit(BROKEN)
 
 
+# --- vectors ------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+def vectors(directory: Path) -> None:
+    """Write language-neutral test vectors for kernels and loops, with a description and a runner in C."""
+    from loopspec.conformance.vectors import writing
+
+    for file in writing.write(directory):
+        click.echo(file)
+
+
 # --- tour ---------------------------------------------------------------------------------------------
 
 
