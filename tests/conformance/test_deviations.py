@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 from loopspec.conformance import report
 from loopspec.conformance.adapter import Deviation
 from loopspec.conformance.result import ClauseResult, LoopResult
+from loopspec.conformance.setting import here
 from loopspec.judge import Verdict
 from tests.conformance.made_up import COUNTEREXAMPLE, EARLY
 
@@ -34,7 +35,7 @@ def test_a_documented_deviation_has_its_own_mark_and_its_link_and_is_no_failure(
     assert "https://example.org/why" in below
     assert "1 documented deviation; 9 runs" in shown(report.tallies(results))
     assert list(report.broken(results, [EARLY])) == []
-    written = json.dumps(report.as_json(results, [EARLY], seed=1, examples=9))
+    written = json.dumps(report.as_json(results, [EARLY], here(1, 9)))
     assert '"deviation": {"link": "https://example.org/why"' in written
 
 

@@ -18,13 +18,12 @@ the register takes to print.
 
 from __future__ import annotations
 
-import json
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import click
 from rich.console import Console
@@ -33,7 +32,7 @@ from rich.progress import Progress as Bar
 
 import loopspec
 from loopspec.clause import Clause, ClauseError, select
-from loopspec.conformance import evidence, kills, report
+from loopspec.conformance import evidence, kills, output, record, report, setting
 from loopspec.conformance.result import INTERRUPTED, Progress, Results, UsageError
 from loopspec.judge import Judge, Verdict, Violation
 from loopspec.trace import Event, TraceError, read
@@ -124,6 +123,36 @@ def _trace_clauses(selectors: Sequence[str]) -> tuple[Clause, ...]:
 # --- check --------------------------------------------------------------------------------------------
 
 
+def _outputs(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say as what results are given, for a command that takes ``form`` and the files."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    options = (
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice((output.TERMINAL, *output.FORMATS)),
+            default=output.TERMINAL,
+            help="What is printed: for the eye, or a document.",
+        ),
+        click.option("--json", type=file, metavar="FILE", help="Write all results here."),
+        click.option(
+            "--html",
+            type=file,
+            metavar="FILE",
+            help="Write the report here, as a page that needs nothing else.",
+        ),
+        click.option(
+            "--trace-events",
+            type=file,
+            metavar="FILE",
+            help="Write the counterexamples here, for Perfetto and chrome://tracing.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.argument("loops", nargs=-1, metavar="[LOOP]...")
 @click.option(
@@ -139,23 +168,18 @@ def _trace_clauses(selectors: Sequence[str]) -> tuple[Clause, ...]:
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same scenarios again.")
 @click.option("--replay", "token", metavar="TOKEN", help="Run the one scenario of this token.")
 @click.option(
-    "--json",
-    "file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write all results here.",
-)
-@click.option(
     "--isolate", is_flag=True, help="Run every scenario in a worker process, refloop's and asyncio's too."
 )
+@_outputs
 def check(
     loops: tuple[str, ...],
     selectors: tuple[str, ...],
     examples: int | None,
     seed: int | None,
     token: str | None,
-    file: Path | None,
     isolate: bool,
+    form: str,
+    **files: Path | None,
 ) -> None:
     """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter; refloop@model is
     refloop on the simulated kernel, under schedules of its choosing.
@@ -163,19 +187,23 @@ def check(
     Shows a verdict for each clause and loop, and the shortest run found that breaks each broken clause.
     """
     clauses = _trace_clauses(selectors)
-    if file is not None:
-        _claim(file)
+    asked = _files(files)
+    output.claim(asked)
     from loopspec.conformance import campaign
 
     names = loops or DEFAULT_LOOPS
-    out = Console()
-    if token is not None:
-        out.print(report.heading(None, None), soft_wrap=True)
-        results = campaign.replay(names, token, clauses, isolate=isolate)
-    else:
+    if token is None:
         seed = secrets.randbelow(SEEDS) if seed is None else seed
         examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
-        out.print(report.heading(seed, examples), soft_wrap=True)
+    else:
+        seed = examples = None
+    if form == output.TERMINAL:
+        Console().print(report.heading(seed, examples), soft_wrap=True)
+    if token is not None:
+        results = campaign.replay(names, token, clauses, isolate=isolate)
+    else:
+        assert seed is not None
+        assert examples is not None
         with _progress() as on_progress:
             results = campaign.check(
                 names,
@@ -185,20 +213,59 @@ def check(
                 on_progress=on_progress,
                 isolate=isolate,
             )
-    _show(out, results, clauses)
-    if file is not None:
-        written = report.as_json(results, clauses, seed=seed, examples=examples)
-        file.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    _tell(form, asked, results, clauses, setting.here(seed, examples))
+
+
+def _files(options: Mapping[str, Path | None]) -> output.Files:
+    """The files that were asked for, by the option as it is typed."""
+    return {f"--{name.replace('_', '-')}": file for name, file in options.items()}
+
+
+def _tell(
+    form: str, files: output.Files, results: Results, clauses: tuple[Clause, ...], where: setting.Setting
+) -> NoReturn:
+    """Give the results in every form that was asked for, and end with their exit status."""
+    if form == output.TERMINAL:
+        _show(Console(), results, clauses)
+    else:
+        click.echo(output.FORMATS[form](results, clauses, where), nl=False)
+    for loop in results.values():
+        if loop.trouble is not None:
+            _complain(f"{loop.loop}: {loop.trouble}")
+    output.write(files, results, clauses, where)
     raise click.exceptions.Exit(_status(results))
 
 
-def _claim(file: Path, option: str = "--json") -> None:
-    """Find out now, rather than after the run, that ``file`` cannot be written."""
+@main.command("report")
+@click.argument(
+    "records",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE...",
+)
+@_outputs
+def report_command(records: tuple[Path, ...], form: str, **files: Path | None) -> None:
+    """Show results that `loopspec check --json` has written: of several files, as one matrix.
+
+    A loop that was judged under several interpreters gets a column for each.
+    """
+    clauses = _trace_clauses(())
+    asked = _files(files)
+    output.claim(asked)
+    read_back = [record.parse(_text_of(file), str(file), clauses) for file in records]
+    where, results = record.merged(read_back)
+    if form == output.TERMINAL:
+        Console().print(" · ".join(where.parts), style="dim", highlight=False, soft_wrap=True)
+    _tell(form, asked, results, clauses, where)
+
+
+def _text_of(file: Path) -> str:
     try:
-        file.open("a").close()
-    except OSError as error:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"cannot write {file}: {error.strerror}; give {option} a file that can be written"
+            f"cannot read {file}: {error}; give a file that `loopspec check --json` wrote"
         ) from None
 
 
@@ -213,9 +280,6 @@ def _show(out: Console, results: Results, clauses: tuple[Clause, ...]) -> None:
         out.print(report.mishap(loop, accident))
         out.print(report.mishap_line(loop, accident), soft_wrap=True)
     out.print(report.tallies(results))
-    for loop in results.values():
-        if loop.trouble is not None:
-            _complain(f"{loop.loop}: {loop.trouble}")
 
 
 def _status(results: Results) -> int:
@@ -463,6 +527,19 @@ def _claim_resume(file: Path) -> None:
         raise UsageError(f"cannot write {file}: there is no such directory; give --resume another file")
 
 
+# --- vectors ------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+def vectors(directory: Path) -> None:
+    """Write language-neutral test vectors for kernels and loops, with a description and a runner in C."""
+    from loopspec.conformance.vectors import writing
+
+    for file in writing.write(directory):
+        click.echo(file)
+
+
 # --- tour ---------------------------------------------------------------------------------------------
 
 
@@ -526,7 +603,7 @@ def watch(
     if module is None and not args:
         raise UsageError("watch wants a program: a script, or -m and a module; see `loopspec watch --help`")
     if page is not None:
-        _claim(page, "--html")
+        output.claim({"--html": page})
     from loopspec.conformance import watch_command
 
     program, rest = (args[0], args[1:]) if module is None else (module, args)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import platform
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,6 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-import loopspec
 from loopspec.clause import Clause, Level
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
@@ -42,6 +40,7 @@ from loopspec.conformance.result import (
     LoopResult,
     Results,
 )
+from loopspec.conformance.setting import Setting, here
 from loopspec.conformance.versions import Difference
 from loopspec.judge import Finding, Verdict, Violation
 from loopspec.trace import Event, encode
@@ -235,11 +234,7 @@ def _counted(number: int, noun: str) -> str:
 
 def heading(seed: int | None, examples: int | None) -> Text:
     """What the run depends on, in a line: versions, seed, examples."""
-    parts = [f"loopspec {loopspec.__version__}"]
-    parts += [f"seed {seed}"] if seed is not None else []
-    parts += [f"{examples:,} examples a loop"] if examples is not None else []
-    parts += [f"Python {platform.python_version()}", f"{platform.system()} {platform.release()}"]
-    return Text(" · ".join(parts), "dim")
+    return Text(" · ".join(here(seed, examples).parts), "dim")
 
 
 # --- the kernel -----------------------------------------------------------------------------------------
@@ -445,17 +440,11 @@ def _result(loop: str, entry: ClauseResult) -> dict[str, object]:
     }
 
 
-def as_json(
-    results: Results, clauses: Sequence[Clause], *, seed: int | None, examples: int | None
-) -> dict[str, object]:
+def as_json(results: Results, clauses: Sequence[Clause], setting: Setting) -> dict[str, object]:
     """All of a campaign, as JSON takes it. A trace is a list of what its lines of NDJSON hold."""
     return {
         "loopspec-results": JSON_FORMAT,
-        "loopspec": loopspec.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "seed": seed,
-        "examples": examples,
+        **asdict(setting),
         "clauses": {
             entry.id: {"digest": entry.digest, "level": entry.level.value, "sentence": entry.sentence}
             for entry in clauses
@@ -467,6 +456,7 @@ def as_json(
                 "trouble": loop.trouble,
                 "absent": loop.absent,
                 "accidents": [asdict(accident) for accident in loop.accidents],
+                "unrepeated": dict(loop.unrepeated),
                 "clauses": {id: _result(loop.loop, entry) for id, entry in loop.clauses.items()},
             }
             for name, loop in results.items()
