@@ -427,8 +427,7 @@ def place_after(place: int, leaves: int) -> int:
     pre: 0 <= place
     pre: 0 <= leaves
     pre: leaves != place
-    post: 0 <= _ <= place
-    post: _ == place - 1 or leaves > place
+    post: 0 <= _ <= place and (_ == place - 1 or leaves > place)
     """
     return place - 1 if leaves < place else place
 
