@@ -150,7 +150,7 @@ def search(model: Model[S]) -> Searched[S]:
         for component in _components(unserved):
             inside = [step for state in component for step in unserved[state] if step.to in component]
             if inside and model.owes <= frozenset().union(*(step.pays for step in inside)):
-                state = next(iter(component))
+                state = next(each for each in unserved if each in component)  # the same in every process
                 cycle = _round(unserved, component, state, model.owes)
                 return Searched(model, graph, Starvation(who, state, cycle), None)
         longest = max(longest, _most_services(unserved))
