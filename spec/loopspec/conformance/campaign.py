@@ -60,7 +60,7 @@ from loopspec.conformance.result import (
 )
 from loopspec.conformance.scenario import Scenario, in_words, token_of
 from loopspec.judge import Finding, Judge, Violation
-from loopspec.trace import AtRest, Event
+from loopspec.trace import AtRest, Event, Shown
 
 DEFAULT_EXAMPLES = 3000
 """Scenarios a loop: with shrinking, half a minute on one core."""
@@ -122,9 +122,14 @@ class Campaign:
         self._survey = survey
         self._surveyor = Judge([entry for entry in clauses if _is_surveyed(entry)], calls.SHOWS)
         self._servers: Mapping[str, servers.Command] = getattr(make, "servers", {})
-        of_servers = [entry for entry in clauses if AtRest in entry.watches] if self._servers else []
-        self._server_judge = Judge(of_servers, servers.SHOWS)
+        styles = {Shown} if self._servers.keys() >= servers.STYLES.keys() else set()
+        of_servers = [entry for entry in clauses if entry.watches.keys() & {AtRest, *styles}]
+        self._server_judge = Judge(
+            of_servers if self._servers else [], servers.SHOWS | {cls.__name__ for cls in styles}
+        )
         self._broken: Counter[str] = Counter()
+        self._looked: Counter[str] = Counter()  # scenarios, by family
+        self._reached: dict[str, Counter[str]] = {}  # by clause: in how many scenarios of each family
         self._first: dict[str, tuple[str, int, Scenario]] = {}
         self._smallest: dict[str, Counterexample] = {}
 
@@ -139,24 +144,37 @@ class Campaign:
                 violation.clause, Counterexample(violation, self._survey, SURVEY, words)
             )
 
-    def look_at_servers(self, examples: int, seed: int) -> None:
-        """Play scripts of clients on the servers that the adapter knows, and have them judged."""
+    def look_at_servers(self, examples: int, seed: int, on_progress: Callable[[str], None]) -> None:
+        """Play scripts of clients on the servers that the adapter knows, and have them judged;
+        ``on_progress`` is told of each server before it begins."""
         for architecture, command in self._servers.items():
+            on_progress(architecture)
             with servers.Server(architecture, command) as server:
                 for found in servers.look(server, self._server_judge, examples, seed):
                     self._note_server(server, found)
             self.scenarios += examples
+        if self._servers.keys() >= servers.STYLES.keys():
+            on_progress("in all styles")
+            with servers.Styles(self._servers) as styles:
+                for found in servers.look(styles, self._server_judge, examples, seed):
+                    self._note_server(styles, found)
+            self.scenarios += examples
+
+    def _stage(self, architecture: str) -> servers.Server | servers.Styles:
+        if architecture == servers.IN_ALL_STYLES:
+            return servers.Styles(self._servers)
+        return servers.Server(architecture, self._servers[architecture])
 
     def replay_server(self, architecture: str, script: servers.Script) -> None:
         """One script only, and what it breaks."""
-        with servers.Server(architecture, self._servers[architecture]) as server:
+        with self._stage(architecture) as server:
             for id in self._server_judge.findings:
                 entry = self._clauses[id]
                 found = servers.breaks(server, script, entry)
                 if found is not None:
                     self._note_server(server, found)
 
-    def _note_server(self, server: servers.Server, found: servers.Found) -> None:
+    def _note_server(self, server: servers.Stage, found: servers.Found) -> None:
         id = found.violation.clause
         if id not in self._smallest:
             smallest = servers.made_small(server, found, self._clauses[id])
@@ -204,7 +222,14 @@ class Campaign:
         return None
 
     def _look_at(self, scenario: Scenario, family: str, share: int) -> None:
-        for id in self._judged(self._judge, scenario):
+        findings = self._judge.findings
+        before = [finding.exercised for finding in findings.values()]
+        broken = self._judged(self._judge, scenario)
+        self._looked[family] += 1
+        for exercised, (id, finding) in zip(before, findings.items(), strict=True):
+            if finding.exercised > exercised:
+                self._reached.setdefault(id, Counter())[family] += 1
+        for id in broken:
             if not self._broken[id] and not self._shows_again(scenario, id):
                 self.unrepeated[id] += 1
                 continue
@@ -308,7 +333,15 @@ class Campaign:
             observable = observable or served.observable
             exercised += served.exercised
         seen = Finding(finding.clause, observable, exercised, self._broken[id])
-        return ClauseResult(id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id))
+        return ClauseResult(
+            id, seen.verdict, seen.exercised, seen.broken, self._smallest.get(id), self._share(id)
+        )
+
+    def _share(self, id: str) -> float | None:
+        reached = self._reached.get(id)
+        if reached is None:
+            return None
+        return max(count / self._looked[family] for family, count in reached.items())
 
 
 class ModelCampaign(Campaign):
@@ -453,9 +486,12 @@ def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> 
     def on_clause(id: str) -> None:
         tell.send((Progress(campaign.name, f"making {id} small", examples, examples), campaign.result()))
 
+    def on_server(architecture: str) -> None:
+        progress = Progress(campaign.name, f"serving, {architecture}", examples, examples)
+        tell.send((progress, campaign.result()))
+
     campaign.look(examples, seed, on_scenario)
-    tell.send((Progress(campaign.name, "serving", examples, examples), campaign.result()))
-    campaign.look_at_servers(max(1, examples // _SERVED_IN), seed)
+    campaign.look_at_servers(max(1, examples // _SERVED_IN), seed, on_server)
     campaign.make_small(seed, on_clause)
 
 

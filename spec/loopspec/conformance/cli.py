@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from rich.progress import Progress as Bar
 
 import loopspec
 from loopspec.clause import Clause, ClauseError, select
-from loopspec.conformance import evidence, report
+from loopspec.conformance import evidence, kills, report
 from loopspec.conformance.result import INTERRUPTED, Progress, Results, UsageError
 from loopspec.judge import Judge, Verdict, Violation
 from loopspec.trace import Event, TraceError, read
@@ -182,13 +183,13 @@ def check(
     raise click.exceptions.Exit(_status(results))
 
 
-def _claim(file: Path) -> None:
+def _claim(file: Path, option: str = "--json") -> None:
     """Find out now, rather than after the run, that ``file`` cannot be written."""
     try:
         file.open("a").close()
     except OSError as error:
         raise UsageError(
-            f"cannot write {file}: {error.strerror}; give --json a file that can be written"
+            f"cannot write {file}: {error.strerror}; give {option} a file that can be written"
         ) from None
 
 
@@ -251,6 +252,46 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
                 bar.refresh()
 
         yield draw
+
+
+@main.command()
+@click.argument("loop")
+@click.argument("pythons", nargs=-1, required=True, metavar="PYTHON...")
+@click.option(
+    "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
+)
+@click.option("--examples", type=click.IntRange(min=1), metavar="N", help="Generated scenarios for each.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same scenarios again.")
+def versions(
+    loop: str, pythons: tuple[str, ...], selectors: tuple[str, ...], examples: int | None, seed: int | None
+) -> None:
+    """Judge a loop under this interpreter and others, and show what differs, with the shortest scenario.
+
+    A difference is a scenario that one interpreter's loop breaks a clause in, and another's does not.
+    """
+    from loopspec.conformance import campaign
+    from loopspec.conformance import versions as under
+
+    clauses = _trace_clauses(selectors)
+    asked = [under.interpreter(command) for command in (sys.executable, *pythons)]
+    out = Console()
+    seed = secrets.randbelow(SEEDS) if seed is None else seed
+    examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
+    out.print(report.heading(seed, examples), soft_wrap=True)
+    found = under.differences(
+        loop,
+        asked,
+        clauses,
+        examples=examples,
+        seed=seed,
+        on_progress=lambda line: click.echo(line, err=True),
+    )
+    for difference in found:
+        out.print(report.difference(difference))
+        again = report.replay_command(loop, difference.breach.clause, difference.breach.token)
+        out.print(f"  $ {again}\n", soft_wrap=True, highlight=False)
+    told = ", ".join(one.version for one in asked)
+    out.print(f"{loop} under Python {told}: {len(found)} clauses differ", highlight=False)
 
 
 # --- judge --------------------------------------------------------------------------------------------
@@ -425,6 +466,70 @@ def tour(architectures: tuple[str, ...]) -> None:
     visits.tour(Console(), architectures or ARCHITECTURES)
 
 
+# --- watch --------------------------------------------------------------------------------------------
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the report with its time line here, too.",
+)
+@click.option("--live", is_flag=True, help="Tell each step in a line while the program runs.")
+@click.option(
+    "--held",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.1,
+    metavar="SECONDS",
+    help="How long a step may compute before it holds the loop.",
+)
+@click.option("--sensor", metavar="NAME", help="This sensor rather than the best: ring, ru_nvcsw or clock.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="FUNCTION",
+    help="Not what happens in MODULE.FUNCTION; * is any. Repeatable.",
+)
+@click.option("--fail", is_flag=True, help="Exit with 1 if a step blocked and the program itself ended well.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
+def watch(
+    module: str | None,
+    page: Path | None,
+    live: bool,
+    held: float,
+    sensor: str | None,
+    allow: tuple[str, ...],
+    fail: bool,
+    args: tuple[str, ...],
+) -> None:
+    """Run a program and tell which of its steps blocked the loop, in which call, and for how long.
+
+    The program runs unchanged; its exit status is passed on. The report goes to standard error.
+    """
+    if module is None and not args:
+        raise UsageError("watch wants a program: a script, or -m and a module; see `loopspec watch --help`")
+    if page is not None:
+        _claim(page, "--html")
+    from loopspec.conformance import watch_command
+
+    program, rest = (args[0], args[1:]) if module is None else (module, args)
+    status = watch_command.main(
+        program,
+        rest,
+        module=module is not None,
+        page=page,
+        live=live,
+        held=held,
+        sensor=sensor,
+        allow=allow,
+        fail=fail,
+    )
+    raise click.exceptions.Exit(status)
+
+
 # --- the register -------------------------------------------------------------------------------------
 
 
@@ -433,6 +538,21 @@ def tour(architectures: tuple[str, ...]) -> None:
 def clauses(selectors: tuple[str, ...]) -> None:
     """The register of clauses as a table, whole or what the selectors name."""
     Console().print(report.register_table(_clauses(selectors)))
+
+
+@main.command()
+@click.argument("selectors", nargs=-1, metavar="[SELECTOR]...")
+def mutants(selectors: tuple[str, ...]) -> None:
+    """The teeth: every named mutant, what kills it, how soon, and in how few steps it is shown.
+
+    All of them, or those that break the clauses which the selectors name.
+    """
+    named = {entry.id for entry in _clauses(selectors)}
+    rows = [row for row in kills.packaged() if row.clause in named]
+    if not rows:
+        raise UsageError(f"no mutant breaks {', '.join(selectors)}: `loopspec mutants` lists them all")
+    Console().print(report.mutants_table(rows))
+    Console().print(report.mutants_tally(rows), highlight=False)
 
 
 @main.command()

@@ -19,8 +19,9 @@ kernel can be compared event by event. A tape is short where the run is calm, an
 All happens in one thread, the loop's: clients and posts act inside its waits, where the real ones would act
 meanwhile. Jobs alone have their threads, since a job that blocks is a stack that has to stay somewhere; the
 :class:`~loopspec.conformance.crew.Crew` lets them go one at a time. What a process and its threads are, the
-model does not know: signals, forks and calls from foreign threads stay with the real kernel
-(:data:`ELSEWHERE`).
+model does not know: signals, forks, calls from foreign threads, a lack of descriptors and what the process
+holds of the kernel stay with the real one (:data:`ELSEWHERE`), and so do connects, of which a scenario's
+far end is not simulated, runs alone, and rehearsals.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from typing import Final, Literal, Protocol, Self
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
-from loopspec.conformance.adapter import Adapter, World
+from loopspec.conformance.adapter import CONNECTS, Adapter, World
 from loopspec.conformance.lockstep import MAX_TURNS, Hand, Lockstep, Stuck, Watched, granted
 from loopspec.conformance.result import UsageError
 from loopspec.conformance.scenario import At, Scenario, scenario_of, token_of
@@ -79,10 +80,16 @@ MAX_CALLS = 20_000
 """After so many calls of the kernel a run is cut off, for a loop that calls without ever waiting. What a
 scenario needs is a tenth."""
 
-ELSEWHERE: Final = (script.OnSignal, script.Signal, script.Trespass, script.Fork)
+ELSEWHERE: Final = (
+    *(script.OnSignal, script.Signal, script.Trespass, script.Fork),
+    *(script.Open, script.Greet, script.Crowd, script.Exhaust, script.Relieve),
+)
 """The steps and acts that are no matter of the kernel's model; they are left out of what runs on it."""
 
-NOT_SHOWN = frozenset({"Signal", "Caught", "Trespass", "Fork"})
+NOT_SHOWN = CONNECTS | {
+    *("Signal", "Caught", "Trespass", "Fork"),
+    *("Accept", "Exhausted", "Relieved", "Objects", "Polled", "Interest", "Rehearsal", "Alone", "Deadlock"),
+}
 """The events that therefore nothing here can show."""
 
 _ROOM = Buffer(sure=4095, most=4096)
@@ -192,7 +199,7 @@ def fitted(scenario: Scenario, kernel: KernelKind) -> Scenario:
     """``scenario`` without what is :data:`ELSEWHERE`, its transfers as long as ``kernel`` can have them."""
     made = _fitted(scenario, kernel in ("short", "chaotic"))
     assert isinstance(made, Scenario)
-    return made
+    return replace(made, rehearsed=False, alone=False)
 
 
 def _fitted(value: object, short: bool) -> object:
@@ -647,6 +654,15 @@ class Modelled(Lockstep):
         """The loop's and the hand's, as in lockstep."""
         return 2
 
+    def _tell_objects(self) -> None:
+        """What the process holds of the real kernel is nothing here."""
+
+    def _tell_interest(self) -> None:
+        """The model has no list to read but its own."""
+
+    def _tell_polled(self, epoll: Watched) -> None:
+        """The model is what would be asked, and keeps to itself."""
+
     # -- streams
 
     def pair(self, *, tcp: bool = False) -> tuple[socket.socket, socket.socket]:
@@ -671,8 +687,9 @@ class Modelled(Lockstep):
             self._kernel.call(Close(Number(duplicate)))
 
     def _listen(self) -> None:
-        self._listener = self._kernel.listener(next(self._ports), 64)
-        self._listener.setblocking(False)
+        listener = self._kernel.listener(next(self._ports), 64)
+        listener.setblocking(False)
+        self._listener = listener
 
     def _connect(self) -> None:
         if isinstance(self._listener, SimulatedSocket):

@@ -30,9 +30,11 @@ import loopspec
 from loopspec.clause import Clause, Level
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
+from loopspec.conformance.kills import Row
 from loopspec.conformance.live import Disagreement
 from loopspec.conformance.live import Report as Comparison
-from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
+from loopspec.conformance.result import FLOOR, ClauseResult, Counterexample, LoopResult, Results
+from loopspec.conformance.versions import Difference
 from loopspec.judge import Finding, Verdict, Violation
 from loopspec.trace import Event, encode
 
@@ -108,7 +110,9 @@ def _tally(loop: LoopResult) -> Text:
     line.append_text(Text(", ").join(shares or [Text("nothing judged")]))
     line.append(f"; {_counted(loop.scenarios, 'run')}" if loop.scenarios else "")
     once = ", ".join(f"{id} ({count})" for id, count in loop.unrepeated.items())
-    return line.append(f"; seen once, not again when run again, and not counted: {once}" if once else "")
+    line.append(f"; seen once, not again when run again, and not counted: {once}" if once else "")
+    thin = ", ".join(f"{entry.clause} ({entry.share:.1%})" for entry in loop.clauses.values() if entry.thin)
+    return line.append(f"; thin, exercised by less than {FLOOR:.0%} in every family: {thin}" if thin else "")
 
 
 # --- what is broken -----------------------------------------------------------------------------------
@@ -274,6 +278,51 @@ def register_table(clauses: Sequence[Clause]) -> Table:
     return table
 
 
+def difference(found: Difference) -> RenderableType:
+    """A clause that one interpreter's loop keeps and another's breaks, in the same scenario."""
+    breach = found.breach
+    rows: list[tuple[str, str | Text]] = [
+        ("broken", Text(f"under Python {', '.join(one.version for one in found.broken)}", "red")),
+        ("kept", Text(f"under Python {', '.join(one.version for one in found.kept)}", "green")),
+        ("observed", printable(breach.observed)),
+        *_listed("scenario", breach.scenario),
+    ]
+    return Group(Rule(Text(breach.clause, "bold"), align="left"), _facts(rows))
+
+
+def mutants_table(rows: Sequence[Row]) -> Table:
+    """The table of mutants: a row a mutant and detector."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("mutant", overflow="fold")
+    table.add_column("breaks", overflow="fold")
+    table.add_column("killed by", no_wrap=True)
+    table.add_column("after", justify="right", no_wrap=True)
+    table.add_column("steps", justify="right", no_wrap=True)
+    for row in rows:
+        told = Text.assemble((row.name, "bold"), "\n", (row.story, "dim"))
+        if row.report is not None:
+            told.append("\n").append(row.report, "dim underline")
+        for kill in row.kills:
+            table.add_row(told, row.clause, kill.detector, f"{kill.tried:,}", f"{kill.size:,}")
+            told = Text()
+    return table
+
+
+def mutants_tally(rows: Sequence[Row]) -> str:
+    """What the table of mutants comes to, in a sentence."""
+    real = sum(row.report is not None for row in rows)
+    kills = [kill for row in rows for kill in row.kills]
+    by = Counter(kill.detector for kill in kills)
+    told = ", ".join(f"{count:,} by {detector}" for detector, count in by.most_common())
+    alone = {kill.breaks for kill in kills if len(kill.breaks) == 1}
+    return (
+        f"{len(rows):,} mutants, {real:,} of them with a report of where it happened; killed {told}. "
+        "after: how many scenarios, scripts, calls or surveys were tried up to the kill. "
+        "steps: how many are left in the smallest that kills. "
+        f"{len(alone):,} clauses are broken by some such run alone, and by no other clause's lights."
+    )
+
+
 def explanation(clause: Clause, evidence: Evidence, version: str) -> RenderableType:
     """Everything that is known of one clause, its rule as code included."""
     traits = f"{clause.level.value} · {clause.kind.value} · {clause.profile.value}"
@@ -337,6 +386,7 @@ def _result(loop: str, entry: ClauseResult) -> dict[str, object]:
         "verdict": entry.verdict.value,
         "exercised": entry.exercised,
         "broken": entry.broken,
+        "share": entry.share,
         "counterexample": None if example is None else _counterexample(loop, example),
     }
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from loopspec.judge import Verdict, Violation
 from loopspec.trace import Event
 
+FLOOR = 0.01
+"""The share of scenarios, in one family at least, that are to exercise a clause."""
+
 INTERRUPTED = "interrupted"
 """The ``trouble`` of a loop whose campaign was cut short from the keyboard: what it has so far stands."""
 
@@ -28,13 +31,23 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class ClauseResult:
-    """The verdict on one clause, how often its premise came true, in how many runs it was broken."""
+    """The verdict on one clause, how often its premise came true, in how many runs it was broken.
+
+    ``share`` is that of the scenarios in which its premise came true, in the family where it does so most
+    often; None for what scenarios do not show.
+    """
 
     clause: str
     verdict: Verdict
     exercised: int
     broken: int
     counterexample: Counterexample | None = None
+    share: float | None = None
+
+    @property
+    def thin(self) -> bool:
+        """Whether the premise comes true so seldom in every family that a pass says little."""
+        return self.verdict is Verdict.PASS and self.share is not None and self.share < FLOOR
 
 
 @dataclass

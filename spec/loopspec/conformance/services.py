@@ -143,6 +143,11 @@ class Services:
         """How many calls with callbacks wait that time alone will end."""
         return sum(call.timed for call in self._pending)
 
+    @property
+    def used(self) -> bool:
+        """Whether there are services."""
+        return bool(self._services)
+
     def silence(self) -> None:
         """The run is over: what happens from here on is not part of it."""
         self._silent = True
