@@ -150,7 +150,7 @@ def search(model: Model[S]) -> Searched[S]:
         for component in _components(unserved):
             inside = [step for state in component for step in unserved[state] if step.to in component]
             if inside and model.owes <= frozenset().union(*(step.pays for step in inside)):
-                state = next(iter(component))
+                state = next(each for each in unserved if each in component)  # the same in every process
                 cycle = _round(unserved, component, state, model.owes)
                 return Searched(model, graph, Starvation(who, state, cycle), None)
         longest = max(longest, _most_services(unserved))
@@ -427,8 +427,7 @@ def place_after(place: int, leaves: int) -> int:
     pre: 0 <= place
     pre: 0 <= leaves
     pre: leaves != place
-    post: 0 <= _ <= place
-    post: _ == place - 1 or leaves > place
+    post: 0 <= _ <= place and (_ == place - 1 or leaves > place)
     """
     return place - 1 if leaves < place else place
 

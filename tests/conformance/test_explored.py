@@ -127,3 +127,10 @@ def test_refloop_keeps_every_clause_under_every_schedule_of_the_smallest_scopes(
         request = Request(SMALL[name], ("exhaustive",), 0, select())
         found = explore(RefloopLoop, request, Budget(None, None))
         assert (found.ended, found.failures) == ("exhausted", ()), name
+
+
+def test_the_finite_models_are_a_scope_of_their_own() -> None:
+    result = asked("--scope", "starvation")
+    assert result.exit_code == 0
+    assert "lock, 3 tasks: 16 states, 30 transitions, depth 3, exhausted; nobody starves" in result.output
+    assert "lock, 3 tasks, with barging: 37 states, 81 transitions, depth 5; 0 starves" in result.output

@@ -37,7 +37,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from itertools import count
 from random import Random
-from typing import Final, Literal, Protocol, Self, get_args
+from typing import Final, Literal, Protocol, Self
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
@@ -60,11 +60,14 @@ from loopspec.kernel.law import NotModelledError
 from loopspec.kernel.state import IN, OUT, Buffer, Errno, Limits, Mask, Number
 from loopspec.trace import Event
 
-KernelKind = Literal["calm", "short", "faulty"]
+KernelKind = Literal["calm", "short", "faulty", "chaotic"]
 """``calm`` has room and does what Linux usually does; ``short`` has buffers of a few bytes, and transfers
-less than it could; ``faulty`` is calm but for a few faults."""
+less than it could; ``faulty`` is calm but for a few faults, under which every clause is kept; ``chaotic`` has
+more of them, and runs out of descriptors besides, which delays clients beyond what the clauses of a calm
+world allow: there what counts is what happens once it has healed."""
 
-KINDS: Final[tuple[KernelKind, ...]] = get_args(KernelKind)
+KINDS: Final[tuple[KernelKind, ...]] = ("calm", "short", "faulty")
+"""The kernels on which every clause is to be kept."""
 
 SMALL_BUFFER = 4
 """Bytes in a buffer of the short kernel: so many that one read does not take all, and few enough to fill."""
@@ -110,11 +113,13 @@ _LIMITS: Mapping[KernelKind, Limits] = {
     "calm": replace(ROOMY, unix=_ROOM, tcp=_ROOM),
     "short": tight(SMALL_BUFFER),
     "faulty": replace(ROOMY, unix=_ROOM, tcp=_ROOM),
+    "chaotic": tight(SMALL_BUFFER),
 }
 _FAULTS: Mapping[KernelKind, Faults] = {
     "calm": Faults(),
     "short": Faults(),
     "faulty": Faults(frozenset({"EARLY"})),
+    "chaotic": Faults(frozenset({"EARLY", "EMFILE"}), most=12),
 }
 _REMOTE: Final = (
     *(script.Ask, script.AwaitReply, script.ConverseByCallbacks, script.ConverseByCoroutine),
@@ -180,7 +185,9 @@ def case_of(token: str) -> Case:
     except (ValueError, binascii.Error, zlib.error):
         told = None
     match told:
-        case [("calm" | "short" | "faulty") as kernel, *tape] if all(type(each) is int for each in tape):
+        case [("calm" | "short" | "faulty" | "chaotic") as kernel, *tape] if all(
+            type(each) is int for each in tape
+        ):
             return Case(scenario_of(scenario), kernel, tuple(tape))
         case _:
             raise UsageError(f"replay token {token[:20]!r}… is damaged: copy it whole from the report")
@@ -204,7 +211,7 @@ def nodes(value: object) -> Iterator[object]:
 
 def fitted(scenario: Scenario, kernel: KernelKind) -> Scenario:
     """``scenario`` without what is :data:`ELSEWHERE`, its transfers as long as ``kernel`` can have them."""
-    made = _fitted(scenario, kernel == "short")
+    made = _fitted(scenario, kernel in ("short", "chaotic"))
     assert isinstance(made, Scenario)
     return replace(made, rehearsed=False, alone=False)
 
@@ -272,6 +279,26 @@ class Drawn(Taped):
         self.taken.append(chosen)
         self.asked.append(options)
         return chosen
+
+
+class Healing(Drawn):
+    """A schedule that is drawn for ``length`` choices, and calm from there on: the world has healed."""
+
+    def __init__(self, seed: int, length: int) -> None:
+        super().__init__(seed, calm=1)
+        self._length = length
+
+    @property
+    def healed(self) -> bool:
+        """Whether the drawn part is over."""
+        return len(self.taken) >= self._length
+
+    def __call__(self, options: int, /) -> int:
+        if not self.healed:
+            return super().__call__(options)
+        self.taken.append(0)
+        self.asked.append(options)
+        return 0
 
 
 def without_calm_end(tape: Sequence[int]) -> tuple[int, ...]:
@@ -441,7 +468,8 @@ class Modelled(Lockstep):
         self._services = _Services(self)
         self._actors = [_actor(at.act) for at in self._script]
         self._ports = count(1)
-        self._losses = int(kernel == "faulty" and (scenario.tcp or scenario.echo))
+        self._chaotic = kernel == "chaotic"
+        self._losses = int(kernel in ("faulty", "chaotic") and (scenario.tcp or scenario.echo))
         self._snatches = int(kernel == "faulty" and bool(scenario.streams) and not scenario.tcp)
 
     def run(self, make: Callable[[World], Adapter]) -> None:
@@ -523,6 +551,12 @@ class Modelled(Lockstep):
                 self._losses -= 1
                 stream, client = connected[lost - 1]
                 self._client_acts(script.Reset(stream.number), stream, client)
+
+    def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
+        """Out of descriptors a server waits for a while by itself, and tries again: then that has to pass."""
+        if self._chaotic and timeout is not None:
+            return self._elapsed(timeout)
+        return super()._nobody_acts(timeout)
 
     def _taken(self, place: int) -> At:
         self._passed = 0
