@@ -493,7 +493,7 @@ class OncePerWake:
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint" | "primitive" | "rpc" | "group":
+            case "read" | "write" | "checkpoint" | "primitive" | "rpc" | "room" | "group":
                 return True
 
     def _ends(self) -> Progress:
@@ -522,6 +522,7 @@ _CAUSE: dict[Reason, str] = {
     "sleep": "its instant, {key} ns, has come",
     "read": "stream {key} is readable",
     "write": "stream {key} is writable",
+    "room": "there is room in the buffer of stream {key}",
     "event": "event {key} is set",
     "join": "task {key} has ended",
     "primitive": "primitive {key} has what it waits for",

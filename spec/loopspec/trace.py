@@ -31,9 +31,10 @@ Direction: TypeAlias = Literal["read", "write"]
 #: Why a task is suspended, and so what may resume it: ``checkpoint`` nothing but its turn, ``sleep`` the
 #: instant ``key``, ``read`` and ``write`` readiness of stream ``key``, ``event`` event ``key`` being set,
 #: ``join`` the end of task ``key``, ``primitive`` what primitive ``key`` gives, ``rpc`` the settlement of
-#: remote call ``key``, ``group`` the end of all children of group ``key``.
+#: remote call ``key``, ``room`` room in the buffer of stream ``key``'s writer, ``group`` the end of all
+#: children of group ``key``.
 Reason: TypeAlias = Literal[
-    "checkpoint", "sleep", "read", "write", "event", "join", "primitive", "rpc", "group"
+    "checkpoint", "sleep", "read", "write", "event", "join", "primitive", "rpc", "room", "group"
 ]
 
 #: What tasks share and wait for. A condition has a lock, which counts as the same primitive.
@@ -41,6 +42,9 @@ Primitive: TypeAlias = Literal["lock", "semaphore", "condition", "queue"]
 
 #: What a task may want of a primitive: its lock or a token, a notification, a place for an item, an item.
 Verb: TypeAlias = Literal["acquire", "wait", "put", "get"]
+
+#: When a registration that is not level-triggered is reported: when it becomes ready, or once.
+Trigger: TypeAlias = Literal["edge", "one-shot"]
 
 #: How an operation or a task ended.
 Outcome: TypeAlias = Literal["value", "error", "cancelled"]
@@ -372,6 +376,115 @@ class RefusePost:
     turn: int
     callback: int
     thread: str
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """``registration``, which has just been armed for one direction of ``fd``, is not level-triggered."""
+
+    turn: int
+    registration: int
+    fd: int
+    stream: int
+    direction: Direction
+    trigger: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Rearm:
+    """The call that re-arms ``registration`` of ``fd`` has returned."""
+
+    turn: int
+    registration: int
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The handler of ``registration`` of ``fd`` has seen EAGAIN."""
+
+    turn: int
+    registration: int
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """The loop sleeps, and the kernel's account of its interest in ``fd`` is ``mask``."""
+
+    turn: int
+    fd: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """``task`` asks the loop for connection ``dial``."""
+
+    turn: int
+    task: int
+    dial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dialed:
+    """The kernel has brought the connecting of ``dial`` to an end, or has since torn the connection down: its
+    socket is writable, and its SO_ERROR is the errno of that name, None for 0."""
+
+    dial: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DialSettle:
+    """Who asked for ``dial`` is told how it ended; ``error`` is the name of the errno."""
+
+    turn: int
+    dial: int
+    outcome: Outcome
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The loop has called accept(2) on the listener of its echo server, at instant ``at``; ``error`` is the
+    name of the errno, None if it got the connection that has waited longest."""
+
+    turn: int
+    at: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """The process is out of descriptors from here on: accept(2) fails."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relieved:
+    """The process has descriptors again."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class HighWater:
+    """The loop is asked to buffer what is written to ``stream``, up to ``mark`` bytes."""
+
+    turn: int
+    stream: int
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
+class Buffered:
+    """Of what the loop has accepted for ``stream``, the kernel has all but ``held`` bytes."""
+
+    turn: int
+    stream: int
+    held: int
 
 
 # --- coroutines ---------------------------------------------------------------------------------------
@@ -1075,6 +1188,18 @@ Event: TypeAlias = (
     | Closing
     | Closed
     | RefusePost
+    | Triggered
+    | Rearm
+    | Drained
+    | Interest
+    | Dial
+    | Dialed
+    | DialSettle
+    | Accept
+    | Exhausted
+    | Relieved
+    | HighWater
+    | Buffered
     | Spawn
     | Step
     | Begin

@@ -30,11 +30,15 @@ SEED = 1
 #: asyncio.timeout takes a request that was made before it for its own, https://github.com/python/cpython/issues/134471.
 #: A signal is lost if its number does not fit into the pipe that posts have filled. The executor suspends the
 #: loop until a thread that it starts is running, and lets a job wait for one that needs the same thread.
+#: Out of descriptors, it tries as often as its backlog is long before it rests,
+#: https://github.com/python/cpython/issues/151615. Tasks that share a writer are each let in with one write.
 FAILED_BY_ASYNCIO = (
     "CANCEL.REQUEST.NEVER_LOST",
     "WAKE.SIGNAL.NOT_LOST",
     "WORK.SUBMIT.NEVER_SUSPENDS",
     "WORK.POOL.NO_SELF_DEADLOCK",
+    "LOOP.ACCEPT.OUT_OF_DESCRIPTORS",
+    "FLOW.BUFFER.BOUNDED",
     *(["PRIM.HANDOFF.PASSES_ON"] if sys.version_info < (3, 12, 2) else []),
 )
 
@@ -89,7 +93,7 @@ def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: Make
     judged = Campaign("under test", make, select(), other, campaigns._surveyed())
     judged.look_at_survey()
     judged.look(campaigns.DEFAULT_EXAMPLES, SEED, lambda _: None)
-    judged.look_at_servers(20, SEED)
+    judged.look_at_servers(20, SEED, lambda _: None)
     result = judged.result()
     bad = {Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.NOT_OBSERVED}
     found = {entry.clause: entry.verdict for entry in result.clauses.values() if entry.verdict in bad}
@@ -98,7 +102,9 @@ def test_no_must_is_broken_and_every_clause_is_exercised(other: Hand, make: Make
         # Whether so few scenarios come upon what it breaks is the seed's affair; the hunts above do.
         known = {*FAILED_BY_ASYNCIO, *CONSEQUENCES_IN_ASYNCIO}
         found = {id: verdict for id, verdict in found.items() if id not in known}
-        unseen = select(["SERVER", "FAIR.SLOW_READER", "RPC", "WORK.HANDLER", "LOOP.DISARM"])
+        unseen = select(
+            ["SERVER", "FAIR.SLOW_READER", "RPC", "WORK.HANDLER", "LOOP.DISARM", "LOOP.ET", "LOOP.ONESHOT"]
+        )
         expected = {entry.id: Verdict.NOT_OBSERVED for entry in unseen}
     assert found == expected
     assert [entry for entry in result.clauses.values() if entry.thin] == []

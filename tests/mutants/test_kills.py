@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from loopspec.clause import select
 from loopspec.conformance import kills
 from loopspec.conformance.cli import main
 from loopspec.conformance.kills import Kill, Row
@@ -49,13 +48,6 @@ def test_a_table_that_tells_of_other_mutants_is_found_out(rows: tuple[Row, ...],
 def test_a_table_reads_back_as_it_was_written() -> None:
     rows = (kills.row(A, [KILL]),)
     assert kills.parse(kills.dump(rows)) == rows
-
-
-def test_a_clause_that_no_run_breaks_alone_adds_nothing() -> None:
-    early, snapshot = select(["TIMER.FIRE.NEVER_EARLY", "TIMER.PHASE.SNAPSHOT"])
-    both = replace(KILL, breaks=(early.id, snapshot.id))
-    assert list(kills.adds_nothing([kills.row(A, [KILL])], [early, snapshot])) == [snapshot.id]
-    assert list(kills.adds_nothing([kills.row(A, [both])], [early, snapshot])) == [early.id, snapshot.id]
 
 
 def test_the_command_shows_the_mutants_of_the_clauses_that_are_named() -> None:

@@ -27,13 +27,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
-from loopspec.trace import EVENTS, Direction, Outcome, RpcOutcome
+from loopspec.trace import EVENTS, Direction, Outcome, RpcOutcome, Trigger
 
 Job = Callable[[], Coroutine[object, object, str]]
 """A coroutine function without arguments: what a task is made of."""
 
 RPC = frozenset(name for name in EVENTS if name.startswith("Rpc"))
 """What a loop can show besides whose adapter is :class:`OffersRpc`, too."""
+
+MODES = frozenset(("Triggered", "Rearm", "Drained", "Interest"))
+"""What a loop can show besides whose adapter is :class:`OffersModes`."""
+
+CONNECTS = frozenset(("Dial", "Dialed", "DialSettle"))
+"""What a loop can show besides whose adapter is :class:`OffersConnects`."""
+
+BUFFERS = frozenset(("HighWater", "Buffered"))
+"""What a loop can show besides whose adapter is :class:`OffersBuffers`."""
 
 GROUPS = frozenset({"GroupEnter", "GroupStart", "GroupLeave", "GroupExit"})
 """What a loop can show besides whose adapter is :class:`OffersGroups`, too."""
@@ -43,7 +52,7 @@ ALONE = frozenset({"Alone", "Deadlock"})
 
 _SERVED = frozenset({"Serves", "Hold", "Free", "Crash", "AtRest", "Shown"})
 
-EVERYTHING = frozenset(EVENTS) - RPC - GROUPS - ALONE - _SERVED
+EVERYTHING = frozenset(EVENTS) - RPC - MODES - CONNECTS - BUFFERS - GROUPS - ALONE - _SERVED
 """For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
 adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
 (:mod:`loopspec.conformance.servers`)."""
@@ -320,7 +329,60 @@ class Adapter(Protocol):
     # -- servers
 
     def serve_echo(self, listener: socket.socket) -> None:
-        """Serve, with the loop's own streams: send every byte of every client back to it."""
+        """Serve, with the loop's own streams: send every byte of every client back to it. A loop that accepts
+        otherwise than by the listener's ``accept`` leaves ``Accept`` out of :attr:`shows`."""
+        ...
+
+
+# --- what a loop may have besides --------------------------------------------------------------------------
+
+
+@runtime_checkable
+class OffersModes(Protocol):
+    """What the adapter of a loop has whose registrations can be edge-triggered or one-shot."""
+
+    def arm_triggered(
+        self, sock: HasFileno, direction: Direction, trigger: Trigger, callback: Callable[[], None]
+    ) -> object:
+        """As ``arm``; both directions of a descriptor have the same mode."""
+        ...
+
+    def rearm(self, registration: object) -> None:
+        """Have the descriptor looked at anew."""
+        ...
+
+
+class Connection(Protocol):
+    """What a connect gives."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class OffersConnects(Protocol):
+    """What the adapter of a loop has that connects over TCP."""
+
+    def connect(self, host: str, port: int) -> Awaitable[Connection]:
+        """Connect to a numeric address; raises an OSError if that fails, and leaves nothing open then."""
+        ...
+
+
+class BufferedWriter(Protocol):
+    """The writing side of a stream, with a buffer. ``accepted`` is how many bytes it has taken in all."""
+
+    @property
+    def accepted(self) -> int: ...
+
+    def write(self, data: bytes, /) -> Awaitable[object]: ...
+
+
+@runtime_checkable
+class OffersBuffers(Protocol):
+    """What the adapter of a loop has whose streams buffer what is written."""
+
+    def buffered(self, sock: socket.socket, mark: int) -> Awaitable[BufferedWriter]:
+        """The writing side of a nonblocking stream socket, which suspends its writers when it holds more than
+        ``mark`` bytes; asked for once a socket."""
         ...
 
 

@@ -127,14 +127,17 @@ class Campaign:
                 violation.clause, Counterexample(violation, self._survey, SURVEY, words)
             )
 
-    def look_at_servers(self, examples: int, seed: int) -> None:
-        """Play scripts of clients on the servers that the adapter knows, and have them judged."""
+    def look_at_servers(self, examples: int, seed: int, on_progress: Callable[[str], None]) -> None:
+        """Play scripts of clients on the servers that the adapter knows, and have them judged;
+        ``on_progress`` is told of each server before it begins."""
         for architecture, command in self._servers.items():
+            on_progress(architecture)
             with servers.Server(architecture, command) as server:
                 for found in servers.look(server, self._server_judge, examples, seed):
                     self._note_server(server, found)
             self.scenarios += examples
         if self._servers.keys() >= servers.STYLES.keys():
+            on_progress("in all styles")
             with servers.Styles(self._servers) as styles:
                 for found in servers.look(styles, self._server_judge, examples, seed):
                     self._note_server(styles, found)
@@ -409,9 +412,12 @@ def _work(campaign: Campaign, work: tuple[int, int] | str, tell: Connection) -> 
     def on_clause(id: str) -> None:
         tell.send((Progress(campaign.name, f"making {id} small", examples, examples), campaign.result()))
 
+    def on_server(architecture: str) -> None:
+        progress = Progress(campaign.name, f"serving, {architecture}", examples, examples)
+        tell.send((progress, campaign.result()))
+
     campaign.look(examples, seed, on_scenario)
-    tell.send((Progress(campaign.name, "serving", examples, examples), campaign.result()))
-    campaign.look_at_servers(max(1, examples // _SERVED_IN), seed)
+    campaign.look_at_servers(max(1, examples // _SERVED_IN), seed, on_server)
     campaign.make_small(seed, on_clause)
 
 

@@ -182,13 +182,13 @@ def check(
     raise click.exceptions.Exit(_status(results))
 
 
-def _claim(file: Path) -> None:
+def _claim(file: Path, option: str = "--json") -> None:
     """Find out now, rather than after the run, that ``file`` cannot be written."""
     try:
         file.open("a").close()
     except OSError as error:
         raise UsageError(
-            f"cannot write {file}: {error.strerror}; give --json a file that can be written"
+            f"cannot write {file}: {error.strerror}; give {option} a file that can be written"
         ) from None
 
 
@@ -403,6 +403,70 @@ def tour(architectures: tuple[str, ...]) -> None:
     from loopspec.server import ARCHITECTURES
 
     visits.tour(Console(), architectures or ARCHITECTURES)
+
+
+# --- watch --------------------------------------------------------------------------------------------
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the report with its time line here, too.",
+)
+@click.option("--live", is_flag=True, help="Tell each step in a line while the program runs.")
+@click.option(
+    "--held",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.1,
+    metavar="SECONDS",
+    help="How long a step may compute before it holds the loop.",
+)
+@click.option("--sensor", metavar="NAME", help="This sensor rather than the best: ring, ru_nvcsw or clock.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="FUNCTION",
+    help="Not what happens in MODULE.FUNCTION; * is any. Repeatable.",
+)
+@click.option("--fail", is_flag=True, help="Exit with 1 if a step blocked and the program itself ended well.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
+def watch(
+    module: str | None,
+    page: Path | None,
+    live: bool,
+    held: float,
+    sensor: str | None,
+    allow: tuple[str, ...],
+    fail: bool,
+    args: tuple[str, ...],
+) -> None:
+    """Run a program and tell which of its steps blocked the loop, in which call, and for how long.
+
+    The program runs unchanged; its exit status is passed on. The report goes to standard error.
+    """
+    if module is None and not args:
+        raise UsageError("watch wants a program: a script, or -m and a module; see `loopspec watch --help`")
+    if page is not None:
+        _claim(page, "--html")
+    from loopspec.conformance import watch_command
+
+    program, rest = (args[0], args[1:]) if module is None else (module, args)
+    status = watch_command.main(
+        program,
+        rest,
+        module=module is not None,
+        page=page,
+        live=live,
+        held=held,
+        sensor=sensor,
+        allow=allow,
+        fail=fail,
+    )
+    raise click.exceptions.Exit(status)
 
 
 # --- the register -------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 
 from loopspec.conformance import scenario as s
 from loopspec.conformance.scenario import At, Program, Scenario
-from loopspec.trace import RpcForm
+from loopspec.trace import RpcForm, Trigger
 
 T = TypeVar("T")
 
@@ -253,6 +253,13 @@ _closing = _scenario(
     tcp=st.booleans(),
 )
 
+_leaving = _scenario(
+    _body(_thirsty, _thirsty, _busy_reader, least=1, most=2),
+    _script(_send, _leave, _leave, _reset, least=1, most=4),
+    streams=st.integers(1, 2),
+    tcp=st.booleans(),
+)
+
 # What tasks share. A body within a body within a body is rarely needed and quickly all there is, so the
 # nesting is written out.
 
@@ -465,6 +472,87 @@ _echo = _scenario(
     echo=True,
 )
 
+# Readiness that is told once.
+
+
+_take_all = st.just(s.Take(0, 64))
+_drained = st.just((s.Take(0, 64), s.Take(0, 64)))  # the second sees EAGAIN
+
+
+def _triggered(trigger: Trigger, *steps: SearchStrategy[s.Do]) -> SearchStrategy[s.Watch]:
+    body = st.one_of(_drained, _body(*steps, least=1, most=2))
+    return st.builds(s.Watch, st.integers(0, 1), _direction, st.integers(3, 8), body, st.just(trigger))
+
+
+_edge = _triggered("edge", _take, _take, _give, _fail)
+_one_shot = _triggered("one-shot", _take, _take_all, _give)
+
+_edges = _scenario(
+    _body(_edge, _edge, _unwatch, _small_timer, least=1, most=4),
+    _script(_send, _send, _send, _half_close, _leave, _elapse, least=2, most=7),
+    streams=st.integers(1, 2),
+)
+
+_one_shots = _scenario(
+    _body(_one_shot, _one_shot, _one_shot, _unwatch, least=2, most=4),
+    _script(_send, _send, _half_close, _leave, _elapse, least=1, most=6),
+    streams=st.integers(1, 2),
+)
+
+# Connects, and what the other side does before the loop looks.
+
+_open = st.builds(s.Open, st.sampled_from(("listening", "listening", "refusing", "silent")))
+_opener = st.builds(s.Spawn, _task_body(_open, _open, _checkpoint, least=1, most=2))
+_greet = st.builds(s.Greet, _index, st.sampled_from(("send", "leave", "reset", "reset")))
+
+_connects = _scenario(
+    _body(_opener, _opener, _cancel_task, _canceller, least=1, most=3),
+    _script(_greet, _greet, _elapse, most=4),
+)
+
+# Writers that are faster than their client, and clients that do not read.
+
+_write_buffered = st.builds(s.WriteBuffered, st.integers(0, 1), st.sampled_from((1, 900, 3000, 9000)))
+_writer = st.builds(
+    s.Spawn, _task_body(_write_buffered, _write_buffered, _write_buffered, _checkpoint, least=1, most=4)
+)
+
+_buffers = _scenario(
+    _body(_writer, _writer, _writer, _canceller, least=1, most=4),
+    _script(_stop_reading, _stop_reading, _leave, _elapse, most=3),
+    streams=st.integers(1, 2),
+)
+
+# An echo server without descriptors, one that a crowd comes to, and one whose clients send all at once.
+
+_shortages = _scenario(
+    st.just(()),
+    st.builds(
+        lambda before, after: (*before, At(0, False, s.Exhaust()), At(0, False, s.Connect()), *after),
+        _script(_send, _connect, most=2),
+        _script(
+            *(_send, _send, _connect, _elapse, _elapse, _leave),
+            *(st.just(s.Exhaust()), st.just(s.Relieve())),
+            most=6,
+        ),
+    ),
+    streams=st.integers(1, 2),
+    echo=True,
+)
+
+_crowds = _scenario(
+    st.just(()),
+    _script(
+        st.builds(s.Crowd, st.sampled_from((3, 40, 120))),
+        st.builds(s.Flood, _index, st.sampled_from((100_000, 400_000))),
+        _send,
+        least=1,
+        most=4,
+    ),
+    streams=st.integers(1, 2),
+    echo=True,
+)
+
 _service = st.integers(0, 1)
 _patience = st.sampled_from((None, None, 0, 1, 2, 3))
 _loop_form: SearchStrategy[RpcForm] = st.sampled_from(("callback", "coroutine"))
@@ -582,6 +670,7 @@ FAMILIES: Mapping[str, Family] = {
     "forgotten": Family(_forgotten_ones, ("CORO",), weight=1),
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW", "ENV")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
+    "leaving": Family(_leaving, ("LOOP",), weight=1),
     "workers": Family(_workers, ("WORK", "ENV", "CALL"), weight=2),
     "impatience": Family(_impatience, ("WORK",), weight=1),
     "asking": Family(_asking, ("WORK",), weight=1),
@@ -591,6 +680,12 @@ FAMILIES: Mapping[str, Family] = {
     "queues": Family(_queues, ("PRIM", "CANCEL")),
     "scopes": Family(_scopes, ("CANCEL", "CORO")),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
+    "edges": Family(_edges, ("LOOP",), weight=2),
+    "one-shots": Family(_one_shots, ("LOOP",), weight=1),
+    "connects": Family(_connects, ("LOOP",), weight=1),
+    "buffers": Family(_buffers, ("FLOW",), weight=2),
+    "shortages": Family(_shortages, ("LOOP",), weight=1),
+    "crowds": Family(_crowds, ("FAIR",), weight=1),
     "remote calls": Family(_remote_calls, ("RPC", "CORO", "LOOP"), weight=2),
     "dialogues": Family(_dialogues, ("RPC",), weight=1),
 }

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from loopspec.trace import (
     Abandon,
+    Accept,
     Alone,
     Answer,
     Arm,
@@ -28,6 +29,7 @@ from loopspec.trace import (
     AtRest,
     Await,
     Begin,
+    Buffered,
     Call,
     CancelRequest,
     Caught,
@@ -39,12 +41,17 @@ from loopspec.trace import (
     Crash,
     Deadlock,
     Deliver,
+    Dial,
+    Dialed,
+    DialSettle,
     Disarm,
     Dispatch,
     Done,
+    Drained,
     End,
     Enqueue,
     Event,
+    Exhausted,
     Fork,
     Free,
     GroupEnter,
@@ -56,7 +63,9 @@ from loopspec.trace import (
     Handled,
     HandlerEnd,
     Hang,
+    HighWater,
     Hold,
+    Interest,
     Interrupted,
     JobAbandon,
     JobAsk,
@@ -74,12 +83,14 @@ from loopspec.trace import (
     Post,
     Quiescent,
     Read,
+    Rearm,
     Reason,
     Receive,
     Refuse,
     RefusePost,
     Rehearsal,
     Release,
+    Relieved,
     Report,
     Reset,
     Rest,
@@ -119,6 +130,7 @@ from loopspec.trace import (
     TimerFire,
     TimersHeld,
     Trespass,
+    Triggered,
     Uncaught,
     Vanish,
     Verb,
@@ -233,6 +245,10 @@ _MASKS = {
 }
 
 
+_REPORTED = sum(_MASKS)
+"""The events of a mask, without its modes."""
+
+
 def _mask(mask: int) -> str:
     names = [name for bit, name in _MASKS.items() if mask & bit]
     rest = mask & ~sum(_MASKS)
@@ -254,6 +270,7 @@ _AWAITED: dict[Reason, str] = {
     "join": "the end of task {}",
     "primitive": "primitive {}",
     "rpc": "the outcome of remote call {}",
+    "room": "room for what it writes to stream {}",
     "group": "the children of group {}",
 }
 
@@ -347,6 +364,30 @@ def _told(event: Event) -> str:
             return "closed"
         case RefusePost(callback=callback):
             return f"post callback {callback}, refused"
+        case Triggered(registration=registration, trigger=trigger):
+            return f"registration {registration} is {trigger}"
+        case Rearm(registration=registration, fd=fd):
+            return f"re-arm {registration}, fd {fd}"
+        case Drained(registration=registration, fd=fd):
+            return f"handler of {registration} sees EAGAIN on fd {fd}"
+        case Interest(fd=fd, mask=mask):
+            return f"interest in fd {fd}: {_mask(mask & _REPORTED) if mask & _REPORTED else 'none'}"
+        case Dial(task=task, dial=dial):
+            return f"task {task} opens connection {dial}"
+        case Dialed(dial=dial, error=error):
+            return f"connection {dial} is settled in the kernel: SO_ERROR {error or 0}"
+        case DialSettle(dial=dial, outcome=outcome, error=error):
+            return f"connection {dial} is settled: {outcome} {error or ''}".rstrip()
+        case Accept(at=at, error=error):
+            return f"accept at {instant(at)}: {error or 'a connection'}"
+        case Exhausted():
+            return "out of descriptors"
+        case Relieved():
+            return "descriptors again"
+        case HighWater(stream=stream, mark=mark):
+            return f"stream {stream} is buffered up to {mark:,} bytes"
+        case Buffered(stream=stream, held=held):
+            return f"of stream {stream} the loop holds {held:,} bytes"
         case Spawn(task=task):
             return f"spawn task {task}"
         case Step(task=task):

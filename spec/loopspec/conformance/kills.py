@@ -19,8 +19,6 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Protocol
 
-from loopspec.clause import Clause
-
 FILE = "kills.json"
 """Inside the package :mod:`loopspec`."""
 
@@ -97,14 +95,6 @@ def stale(rows: Iterable[Row], mutants: Iterable[Change]) -> Iterator[str]:
             yield f"{name} has been killed by nothing"
     for name in told.keys() - named.keys():
         yield f"{name} has a row and is no mutant: run `make kills`"
-
-
-def adds_nothing(rows: Iterable[Row], clauses: Iterable[Clause]) -> Iterator[str]:
-    """Those of ``clauses`` that no run in the table breaks alone: another clause always says as much."""
-    alone = {kill.breaks for row in rows for kill in row.kills if len(kill.breaks) == 1}
-    for entry in clauses:
-        if (entry.id,) not in alone:
-            yield entry.id
 
 
 # --- on file ------------------------------------------------------------------------------------------

@@ -51,8 +51,12 @@ from loopspec import trace
 from loopspec.conformance import scenario as script
 from loopspec.conformance.adapter import (
     Adapter,
+    Connection,
     Group,
+    OffersBuffers,
+    OffersConnects,
     OffersGroups,
+    OffersModes,
     Operation,
     RpcEnding,
     RunsAlone,
@@ -61,12 +65,15 @@ from loopspec.conformance.adapter import (
     TimerHandle,
     World,
 )
+from loopspec.conformance.buffering import Buffering
 from loopspec.conformance.crew import Crew
+from loopspec.conformance.dialling import Dialling
 from loopspec.conformance.kin import Groups
+from loopspec.conformance.listening import ROOMY, ToldListener
 from loopspec.conformance.scenario import TICK, At, JobProgram, Program, Scenario, TaskProgram
 from loopspec.conformance.services import Awaited, Services
 from loopspec.conformance.sharing import Sharing
-from loopspec.trace import Direction, Event, Outcome, Reason
+from loopspec.trace import Direction, Event, Outcome, Reason, Trigger
 
 MAX_TURNS = 200
 """After so many turns a run is cut off. A scenario that ends needs a tenth; one that spins has shown it."""
@@ -243,6 +250,12 @@ class _Watched:
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         return self._wait(self, timeout, maxevents)
 
+    def interest(self, fd: int) -> int:
+        """The mask that the kernel has for ``fd``, modes included; 0 for none."""
+        listing = Path(f"/proc/self/fdinfo/{self.fileno()}").read_text()
+        entries = [line.split() for line in listing.splitlines() if line.startswith("tfd:")]
+        return next((int(entry[3], 16) for entry in entries if int(entry[1]) == fd), 0)
+
 
 class _Stream:
     """A connection: the client's socket, and the server's if the scenario holds it."""
@@ -262,13 +275,16 @@ class _Stream:
 
 
 class _Registration:
-    __slots__ = ("direction", "left", "number", "stream", "token")
+    __slots__ = ("direction", "left", "number", "stream", "token", "trigger")
 
-    def __init__(self, number: int, stream: _Stream, direction: Direction, left: int) -> None:
+    def __init__(
+        self, number: int, stream: _Stream, direction: Direction, left: int, trigger: Trigger | None
+    ) -> None:
         self.number = number
         self.stream = stream
         self.direction = direction
         self.left = left
+        self.trigger = trigger
         self.token: object = None
 
 
@@ -420,7 +436,10 @@ class Lockstep:
         self._groups = Groups(self)
         self._forgotten: list[weakref.ref[_Stepped]] = []
         self._services = Services(self)
-        self._listener: socket.socket | None = None
+        self._listener: ToldListener | None = None
+        self._dialling = Dialling(self)
+        self._buffering = Buffering(self)
+        self._dry: set[tuple[int, Direction]] = set()  # streams of which the present handler saw EAGAIN
         self._crew = Crew(self)
         self._submitted = False
         self._handled = False  # whether the loop hands events to workers by itself
@@ -499,6 +518,7 @@ class Lockstep:
                     self._loop.close()
         finally:
             self._services.close()
+            self._dialling.close()
             for duplicate in self._duplicates:
                 os.close(duplicate)
             if self._listener is not None:
@@ -603,6 +623,7 @@ class Lockstep:
         if self._scenario.workers:
             self._waiting = True
             self._crew.settle()
+        self._dialling.look()
         timeout = _granted(seconds)
         self._passed += 1
         self._heard += 1
@@ -640,6 +661,8 @@ class Lockstep:
                 self._crew.release(0)
                 batch = epoll.ready(maxevents)
                 continue
+            if not self._script and self._listener is not None and self._listener.exhausted:
+                self._relieve()  # every shortage ends
             if not self._script:
                 if not self._service_acts(until):
                     return self._nobody_acts(None if until is None else until - self._now)
@@ -738,10 +761,20 @@ class Lockstep:
                 descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - it is the quicker way
                 self.tell(trace.Objects(self.turn, descriptors, self._live_tasks))
             self._sharing.rest()
+            self._tell_interest()
+        self._buffering.tell_held()
         for stream in self._streams:
             if self._has_room(stream):
                 self.tell(trace.Room(self.turn, stream.number))
         self.tell(trace.Suspend("loop"))
+
+    def _tell_interest(self) -> None:
+        assert self._epoll is not None
+        one_shot = [each.stream for each in self._registrations if each.trigger == "one-shot"]
+        for stream in dict.fromkeys(one_shot):
+            if stream.server is not None:
+                mask = self._epoll.interest(stream.server.fileno())
+                self.tell(trace.Interest(self.turn, stream.fd, mask))
 
     def _something_is_due(self, timeout: int | None) -> bool:
         """Whether the loop waits for an instant, and not for lack of anything else as long as it can."""
@@ -753,6 +786,7 @@ class Lockstep:
         has left behind is nobody's."""
         if (
             stream.server is None
+            or stream.server.fileno() < 0  # its end has been closed by the loop
             or stream.written <= stream.received
             or (stream.torn and not self._users[stream.number, "write"])
             or self._scenario.tcp
@@ -762,7 +796,8 @@ class Lockstep:
         return bool(select.select([], [stream.server], [], 0)[1])
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
-        if timeout is not None and self._live_timers + self._live_tasks + self._services.live:
+        resting = self._listener is not None and self._listener.resting
+        if timeout is not None and self._live_timers + self._live_tasks + self._services.live + resting:
             self._pass(timeout)
             return []
         self.tell(trace.Quiescent(self.turn))
@@ -787,6 +822,15 @@ class Lockstep:
         match act:
             case script.Connect():
                 self._connect()
+            case script.Crowd(count=count):
+                for _ in range(count):
+                    self._connect()
+            case script.Exhaust():
+                self._exhaust()
+            case script.Relieve():
+                self._relieve()
+            case script.Greet(connection=index, how=welcome):
+                self._dialling.greet(index, welcome)
             case script.Post(count=count, body=body):
                 self._post(count, body, asleep=asleep)
             case script.Unblock(job=index):
@@ -818,6 +862,7 @@ class Lockstep:
     def _client_acts(
         self,
         act: script.Send
+        | script.Flood
         | script.StopReading
         | script.HalfClose
         | script.Finish
@@ -828,6 +873,9 @@ class Lockstep:
     ) -> None:
         match act:
             case script.Send(size=size):
+                self._client_sends(stream, client, size)
+            case script.Flood(size=size):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOMY)
                 self._client_sends(stream, client, size)
             case script.StopReading():
                 stream.reads = False
@@ -978,20 +1026,36 @@ class Lockstep:
         return stream
 
     def _listen(self) -> None:
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.setblocking(False)
-        self._listener.bind("")
-        self._listener.listen(64)
+        def told(error: str | None) -> None:
+            self.tell(trace.Accept(self.turn, self._now, error))
+
+        floods = any(isinstance(at.act, script.Flood) for at in self._scenario.script)
+        self._listener = ToldListener(told, roomy=floods)
+
+    def _exhaust(self) -> None:
+        if self._listener is not None and not self._listener.exhausted:
+            self._listener.exhausted = True
+            self.tell(trace.Exhausted(self.turn))
+
+    def _relieve(self) -> None:
+        if self._listener is not None and self._listener.exhausted:
+            self._listener.exhausted = False
+            self.tell(trace.Relieved(self.turn))
 
     def _connect(self) -> None:
         if self._listener is not None:
             client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            client.connect(self._listener.getsockname())
-            self._new_stream(client, None)
+            client.setblocking(False)
+            try:
+                client.connect(self._listener.getsockname())
+            except BlockingIOError:  # the backlog is full
+                client.close()
+            else:
+                self._new_stream(client, None)
 
     def _server_end(self, index: int) -> _Stream | None:
-        present = [stream for stream in self._streams if stream.server is not None]
-        return present[index % len(present)] if present else None
+        open_ = [each for each in self._streams if each.server is not None and each.server.fileno() >= 0]
+        return open_[index % len(open_)] if open_ else None
 
     def _close_stream(self, stream: _Stream) -> None:
         assert stream.server is not None
@@ -1093,10 +1157,10 @@ class Lockstep:
                 for _ in range(count):
                     self._arm_timer(AN_HOUR, ())
                     self._cancel_timer(self._timers[-1])
-            case script.Watch(stream=index, direction=direction, times=times, body=body):
+            case script.Watch(stream=index, direction=direction, times=times, body=body, trigger=trigger):
                 watched = self._server_end(index)
                 if watched is not None:
-                    self._arm(watched, direction, times, body)
+                    self._arm(watched, direction, times, body, trigger)
             case script.WatchFile():
                 self._watch_file()
             case script.Unwatch(registration=index):
@@ -1199,37 +1263,75 @@ class Lockstep:
 
     # -- registrations
 
-    def _arm(self, stream: _Stream, direction: Direction, times: int, body: Program) -> None:
+    def _arm(
+        self,
+        stream: _Stream,
+        direction: Direction,
+        times: int,
+        body: Program,
+        trigger: Trigger | None = None,
+    ) -> None:
         assert stream.server is not None
-        if self._users[stream.number, direction]:
+        if self._users[stream.number, direction] or not self._may_be(stream, trigger):
             return
-        registration = _Registration(self._registered, stream, direction, times)
+        registration = _Registration(self._registered, stream, direction, times, trigger)
 
         def run() -> None:
             if self._ended:
                 return
             start = trace.Dispatch(self.turn, registration.number, stream.fd)
             registration.left -= 1
+            self._dry.clear()
             try:
                 self._handle(start, body, stream if stream.server is not None else None)
             finally:
                 if registration.left <= 0 and registration in self._registrations:
                     self._disarm(registration)
+                elif trigger is not None and registration in self._registrations:
+                    self._rearm(registration, trigger)
 
         try:
             with self._calling("arm"):
-                registration.token = self._loop.arm(stream.server, direction, run)
+                if trigger is None:
+                    registration.token = self._loop.arm(stream.server, direction, run)
+                else:
+                    assert isinstance(self._loop, OffersModes)
+                    registration.token = self._loop.arm_triggered(stream.server, direction, trigger, run)
         except Exception as error:
             name = type(error).__name__
             self.tell(trace.Refuse(self.turn, None, stream.fd, stream.number, direction, name))
             return
         self._registered += 1
         self.tell(trace.Arm(self.turn, registration.number, stream.fd, stream.number, direction))
+        if trigger is not None:
+            number = registration.number
+            self.tell(trace.Triggered(self.turn, number, stream.fd, stream.number, direction, trigger))
         for older in self._watching(stream, direction):
             # Let in where there was one: the loop has replaced that one, and it is gone.
             self._registrations.remove(older)
             self.tell(trace.Disarm(self.turn, older.number, stream.fd))
         self._registrations.append(registration)
+
+    def _may_be(self, stream: _Stream, trigger: Trigger | None) -> bool:
+        """Whether a stream may get a handler of that mode: it has one mode, and tasks that wait for it have
+        theirs."""
+        others = [each.trigger for each in self._registrations if each.stream is stream]
+        if trigger is not None:
+            tasks = self._users[stream.number, "read"] or self._users[stream.number, "write"]
+            if tasks or not isinstance(self._loop, OffersModes):
+                return False
+        return all(other == trigger for other in others)
+
+    def _rearm(self, registration: _Registration, trigger: Trigger) -> None:
+        """Do what a handler owes that is not level-triggered."""
+        stream, number = registration.stream, registration.number
+        if trigger == "edge" and (stream.number, registration.direction) in self._dry:
+            self.tell(trace.Drained(self.turn, number, stream.fd))
+        elif trigger == "edge" or registration.direction == "read":
+            assert isinstance(self._loop, OffersModes)
+            with suppress(Exception):  # refused, it is not re-armed
+                self._loop.rearm(registration.token)
+                self.tell(trace.Rearm(self.turn, number, stream.fd))
 
     def _watching(self, stream: _Stream, direction: Direction) -> list[_Registration]:
         """Who is registered for a stream. A stream has handlers or tasks in one direction, and never both:
@@ -1265,7 +1367,7 @@ class Lockstep:
     def _take(self, stream: _Stream | None, size: int) -> None:
         if stream is None or stream.server is None:
             return
-        with _gone():
+        with _gone(), self._noting(stream, "read"):
             with self._calling("recv", on="socket", nonblocking=True):
                 data = stream.server.recv(size)
             self.tell(trace.Read(self.turn, stream.number, data))
@@ -1274,11 +1376,20 @@ class Lockstep:
         if stream is None or stream.server is None or stream.torn:
             return
         data = _letters(stream.written, size)
-        with _gone():
+        with _gone(), self._noting(stream, "write"):
             with self._calling("send", on="socket", nonblocking=True):
                 sent = stream.server.send(data)
             stream.written += sent
             self.tell(trace.Write(self.turn, stream.number, data[:sent]))
+
+    @contextmanager
+    def _noting(self, stream: _Stream, direction: Direction) -> Iterator[None]:
+        """Note that a handler has seen EAGAIN."""
+        try:
+            yield
+        except BlockingIOError:
+            self._dry.add((stream.number, direction))
+            raise
 
     # -- signals
 
@@ -1348,6 +1459,8 @@ class Lockstep:
                     | script.Sleep()
                     | script.Receive()
                     | script.SendAll()
+                    | script.WriteBuffered()
+                    | script.Open()
                     | script.WaitEvent()
                     | script.Join()
                     | script.Operate()
@@ -1369,6 +1482,7 @@ class Lockstep:
 
     def suspended(self, task: _Task) -> None:
         """Tell of a task's suspension."""
+        self._buffering.look(task.number)
         self.tell(trace.Await(self.turn, task.number, task.reason, task.key))
         if task.reason == "rpc":
             self._services.suspended(task.key)
@@ -1405,6 +1519,13 @@ class Lockstep:
                 stream = self._server_end(index)
                 if stream is not None and stream.server is not None and not stream.torn:
                     await self._send_all(task, stream, stream.server, size)
+            case script.WriteBuffered(stream=index, size=size):
+                stream = self._server_end(index)
+                if stream is not None and stream.server is not None and isinstance(self._loop, OffersBuffers):
+                    await self._write_buffered(task, self._loop, stream, stream.server, size)
+            case script.Open(host=host):
+                if isinstance(self._loop, OffersConnects):
+                    await self._open(task, self._loop, host)
             case script.WaitEvent(event=index):
                 key, event = self._event(index)
                 await self._operate(task, "Event.wait", "event", key, event.call)
@@ -1531,6 +1652,28 @@ class Lockstep:
                 task, "send_all", "write", stream.number, lambda: self._loop.send_all(server, data)
             )
             stream.torn = False
+
+    async def _write_buffered(
+        self, task: _Task, loop: OffersBuffers, stream: _Stream, server: socket.socket, size: int
+    ) -> None:
+        if self._watching(stream, "write"):
+            return
+        self._keys += 1  # which makes no two writes alike
+
+        async def operate(name: str, call: Callable[[], Awaitable[object]]) -> object:
+            return await self._operate(task, name, "room", stream.number, call)
+
+        with self._using(task, stream, "write"):
+            data = _letters(self._keys, size)
+            await self._buffering.write(loop, task.number, stream, server, data, operate)
+
+    async def _open(self, task: _Task, loop: OffersConnects, host: script.Host) -> None:
+        key = self._new_key()
+
+        async def operate(call: Callable[[], Awaitable[Connection]]) -> Connection:
+            return await self._operate(task, "connect", "event", key, call)
+
+        await self._dialling.open(loop, task.number, host, key, operate)
 
     @contextmanager
     def _using(self, task: _Task, stream: _Stream, direction: Direction) -> Iterator[None]:

@@ -314,10 +314,12 @@ def mutants_tally(rows: Sequence[Row]) -> str:
     kills = [kill for row in rows for kill in row.kills]
     by = Counter(kill.detector for kill in kills)
     told = ", ".join(f"{count:,} by {detector}" for detector, count in by.most_common())
+    alone = {kill.breaks for kill in kills if len(kill.breaks) == 1}
     return (
         f"{len(rows):,} mutants, {real:,} of them with a report of where it happened; killed {told}. "
         "after: how many scenarios, scripts, calls or surveys were tried up to the kill. "
-        "steps: how many are left in the smallest that kills."
+        "steps: how many are left in the smallest that kills. "
+        f"{len(alone):,} clauses are broken by some such run alone, and by no other clause's lights."
     )
 
 

@@ -24,7 +24,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Literal, TypeAlias
 
 from loopspec.conformance.result import UsageError
-from loopspec.trace import Direction, RpcForm, RpcHow
+from loopspec.trace import Direction, RpcForm, RpcHow, Trigger
 
 TICK = 1_953_125
 """The unit of every delay, in nanoseconds: 1/512 s, which is exact in integer nanoseconds and in a float of
@@ -36,6 +36,13 @@ Answering: TypeAlias = Literal["value", "error", "twice", "unknown", "half", "ne
 """How a service answers a request: with a value or an error; with a value twice, or after one that nobody
 asked for; with half a frame, the rest of which comes before its next; not at all; by closing its end; with
 what is no frame."""
+
+Host: TypeAlias = Literal["listening", "refusing", "silent"]
+"""Who is at the address of a connect: one that listens; nobody; one whose backlog is full, and who says
+nothing."""
+
+Welcome: TypeAlias = Literal["send", "leave", "reset"]
+"""What one that listens does to a connection: send a byte, close it, or tear it down."""
 
 # --- inside: what handlers and tasks do -----------------------------------------------------------------
 
@@ -71,12 +78,14 @@ class Hoard:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Register a handler for a stream; it runs ``body`` each time, and ends itself after ``times``."""
+    """Register a handler for a stream; it runs ``body`` each time, and ends itself after ``times``. One that
+    is not level-triggered re-arms when it has not seen EAGAIN; a one-shot writer has had its turn."""
 
     stream: int
     direction: Direction
     times: int
     body: Program
+    trigger: Trigger | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +220,21 @@ class SendAll:
 
     stream: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBuffered:
+    """Write ``size`` bytes to the loop's buffer of a stream, waiting as long as that asks for."""
+
+    stream: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Connect to a host over TCP."""
+
+    host: Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +478,7 @@ Do: TypeAlias = (
 )
 Share: TypeAlias = Hold | WaitNotified | Notify | Put | Get
 Remote: TypeAlias = AwaitReply | ConverseByCoroutine
+Outward: TypeAlias = WriteBuffered | Open
 Kin: TypeAlias = Group | WaitAlone
 AsyncDo: TypeAlias = (
     Checkpoint
@@ -467,6 +492,7 @@ AsyncDo: TypeAlias = (
     | Share
     | ToThread
     | Remote
+    | Outward
     | Kin
 )
 JobDo: TypeAlias = Block | AskLoop | Fail
@@ -488,6 +514,39 @@ class Send:
 
     client: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """So many clients connect to the echo server at once."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """A client sends ``size`` bytes at once: its socket, and the server's, have the buffers for that."""
+
+    client: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaust:
+    """The process is out of descriptors, as far as the echo server's listener is concerned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relieve:
+    """The process has descriptors again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """A host that listens does something to one of its connections."""
+
+    connection: int
+    how: Welcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -599,7 +658,12 @@ class Fork:
 
 Act: TypeAlias = (
     Connect
+    | Crowd
     | Send
+    | Flood
+    | Exhaust
+    | Relieve
+    | Greet
     | StopReading
     | HalfClose
     | Finish
@@ -656,6 +720,7 @@ _NODES: Mapping[str, type] = {
         *(CancelScope, Hold, WaitNotified, Notify, Put, Get, Within),
         *(Ask, CancelAsk, HangUp, AwaitReply, Question, Plan, Dialogue),
         *(ConverseByCallbacks, ConverseByCoroutine, Answer, BreakOff, ConverseBlocking),
+        *(WriteBuffered, Open, Crowd, Flood, Exhaust, Relieve, Greet),
         *(Forget, Collect, WaitAlone, Group, StartChild),
         *(UnwatchAgain, CloseBehind, OnSignal, Interrupt, Snatch, Signal, Trespass, Fork),
         *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Unblock, Elapse, At, Scenario),

@@ -19,8 +19,12 @@ from typing import ClassVar
 
 from loopspec.conformance.adapter import (
     ALONE,
+    BUFFERS,
+    CONNECTS,
     EVERYTHING,
     GROUPS,
+    BufferedWriter,
+    Connection,
     HasFileno,
     Job,
     Operation,
@@ -167,6 +171,19 @@ class _Scope:
         return self._caught
 
 
+class _Writer:
+    """A stream's writer, used as one is told to: ``write``, then ``await drain()``."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.accepted = 0
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        self.accepted += len(data)
+        await self.writer.drain()
+
+
 class _Group(asyncio.TaskGroup):
     """asyncio's own; its tasks as the harness knows them."""
 
@@ -189,7 +206,7 @@ class AsyncioLoop:
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
     # A handler is taken off by its descriptor, so that there is no registration to name twice; and a close
     # drops what is queued, so that nothing runs in it that could post.
-    shows: ClassVar[frozenset[str]] = (EVERYTHING | GROUPS | ALONE) - {
+    shows: ClassVar[frozenset[str]] = (EVERYTHING | CONNECTS | BUFFERS | GROUPS | ALONE) - {
         "StaleDisarm",
         "Closing",
         "Handle",
@@ -200,6 +217,7 @@ class AsyncioLoop:
         self._loop = _EventLoop(world)
         self._loop.set_exception_handler(lambda _, context: _report(world, context))
         self._servers: list[asyncio.AbstractServer] = []
+        self._writers: list[_Writer] = []
         self._pool: ThreadPoolExecutor | None = None
         self._spawned: list[_Task] | None = None  # those that a run alone waits for
         self.group = _Group
@@ -235,12 +253,15 @@ class AsyncioLoop:
             await asyncio.sleep(0)  # for what other threads have posted
             for server in self._servers:
                 server.close()
+            for made in self._writers:
+                made.writer.transport.abort()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # for the transports to let go of their sockets
 
-        if self._servers or self._pool or asyncio.all_tasks(self._loop):
+        if self._servers or self._writers or self._pool or asyncio.all_tasks(self._loop):
             self._loop.run_until_complete(end_all())
         if self._pool is not None:
             self._pool.shutdown()
@@ -292,6 +313,22 @@ class AsyncioLoop:
 
     def send_all(self, sock: socket.socket, data: bytes) -> Awaitable[None]:
         return self._loop.sock_sendall(sock, data)
+
+    async def connect(self, host: str, port: int) -> Connection:
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.setblocking(False)
+        try:
+            await self._loop.sock_connect(made, (host, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    async def buffered(self, sock: socket.socket, mark: int) -> BufferedWriter:
+        _, writer = await asyncio.open_connection(sock=sock)
+        writer.transport.set_write_buffer_limits(high=mark)
+        self._writers.append(_Writer(writer))
+        return self._writers[-1]
 
     def operations(self) -> Mapping[str, Callable[[], Operation]]:
         return {

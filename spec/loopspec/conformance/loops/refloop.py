@@ -14,12 +14,17 @@ import refloop.rpc
 from loopspec import __version__
 from loopspec.conformance.adapter import (
     ALONE,
+    BUFFERS,
+    CONNECTS,
     EVERYTHING,
     GROUPS,
+    MODES,
     RPC,
     BlockingRpc,
     BlockingSocket,
+    BufferedWriter,
     CallbackRpc,
+    Connection,
     CoroutineRpc,
     HasFileno,
     Job,
@@ -31,12 +36,15 @@ from loopspec.conformance.adapter import (
     World,
 )
 from loopspec.server import ARCHITECTURES
-from loopspec.trace import Direction, Outcome, RpcOutcome
+from loopspec.trace import Direction, Outcome, RpcOutcome, Trigger
 
 _DIRECTIONS: Mapping[Direction, refloop.Direction] = {
     "read": refloop.Direction.READ,
     "write": refloop.Direction.WRITE,
 }
+
+
+_MODES: Mapping[Trigger, refloop.Mode] = {"edge": refloop.Mode.EDGE, "one-shot": refloop.Mode.ONE_SHOT}
 
 
 class _Kernel:
@@ -126,6 +134,18 @@ class _Scope(refloop.CancelScope):
         return self.__exit__(kind, error, traceback)
 
 
+class _Writer:
+    """A buffered sender, and how much it has accepted."""
+
+    def __init__(self, sender: refloop.BufferedSender) -> None:
+        self._sender = sender
+        self.accepted = 0
+
+    async def write(self, data: bytes) -> None:
+        await self._sender.send(data)
+        self.accepted += len(data)
+
+
 class _Group(refloop.TaskGroup):
     """refloop's own; its tasks as the harness knows them."""
 
@@ -208,7 +228,7 @@ class RefloopLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"refloop {__version__}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC | GROUPS | ALONE
+    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC | MODES | CONNECTS | BUFFERS | GROUPS | ALONE
     servers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         architecture: (sys.executable, "-m", "refloop.servers", architecture)
         for architecture in ARCHITECTURES
@@ -268,11 +288,21 @@ class RefloopLoop:
         return len(self._reactor.timers)
 
     def arm(self, sock: HasFileno, direction: Direction, callback: Callable[[], None]) -> object:
-        return self._reactor.register(sock, _DIRECTIONS[direction], lambda _events: callback()).disarm
+        return self._reactor.register(sock, _DIRECTIONS[direction], lambda _events: callback())
 
     def disarm(self, registration: object) -> None:
-        assert callable(registration)
-        registration()
+        assert isinstance(registration, refloop.Registration | refloop.WorkerRegistration)
+        registration.disarm()
+
+    def arm_triggered(
+        self, sock: HasFileno, direction: Direction, trigger: Trigger, callback: Callable[[], None]
+    ) -> object:
+        mode = _MODES[trigger]
+        return self._reactor.register(sock, _DIRECTIONS[direction], lambda _events: callback(), mode)
+
+    def rearm(self, registration: object) -> None:
+        assert isinstance(registration, refloop.Registration)
+        registration.rearm()
 
     def close_socket(self, sock: socket.socket) -> None:
         stream = self._streams.pop(sock, None)
@@ -296,6 +326,12 @@ class RefloopLoop:
 
     def send_all(self, sock: socket.socket, data: bytes) -> Awaitable[object]:
         return self._stream(sock).send_all(data)
+
+    async def connect(self, host: str, port: int) -> Connection:
+        return await refloop.open_tcp(host, port)
+
+    async def buffered(self, sock: socket.socket, mark: int) -> BufferedWriter:
+        return _Writer(refloop.BufferedSender(self._stream(sock), mark))
 
     def _stream(self, sock: socket.socket) -> refloop.SocketStream:
         if sock not in self._streams:
@@ -336,7 +372,7 @@ class RefloopLoop:
 
     def handle_on_workers(self, sock: socket.socket, handler: Callable[[], None]) -> object:
         register = self._runtime.workers.register
-        return register(sock, refloop.Direction.READ, lambda _events: handler()).disarm
+        return register(sock, refloop.Direction.READ, lambda _events: handler())
 
     # -- servers
 
