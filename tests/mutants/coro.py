@@ -16,7 +16,7 @@ CORO_MUTANTS: tuple[Mutant, ...] = (
         name="coro-cancelled-twice",
         clause="CORO.LIFE.TABLE",
         path=TASKS,
-        old="                trap = self._within(self._coroutine.throw, self._take_error())\n",
+        old="                trap = self._context.run(self._coroutine.throw, self._take_error())\n",
         new="""                try:
                     trap = self._coroutine.throw(self._take_error())
                 except Cancelled as cancelled:

@@ -148,12 +148,11 @@ def _waited(whom: str) -> Text:
     return Text(whom, "green" if whom == "nobody" else "red")
 
 
-_LEGEND: Final = " ".join(
-    """
-    Silent says nothing, quick asks at once, slow asks for what blocks its handler on a lock, late asks after it.
-    In each scene: who was served then. Waited for: the call, and on whose connection, in which the kernel had
-    suspended the server's first thread while that client was owed an answer. Counts: no clients → all.
-    """.split()
+_LEGEND: Final = (
+    "Silent says nothing, quick asks at once, slow asks for what blocks its handler on a lock, late asks "
+    "after it. In each scene: who was served then. Waited for: the call, and on whose connection, in which "
+    "the kernel had suspended the server's first thread while that client was owed an answer. Counts: no "
+    "clients → all."
 )
 
 
