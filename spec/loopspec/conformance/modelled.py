@@ -555,7 +555,7 @@ class Modelled(Lockstep):
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
         """Out of descriptors a server waits for a while by itself, and tries again: then that has to pass."""
         if self._chaotic and timeout is not None:
-            return self._elapsed(timeout)
+            return self._elapsed(self._now + timeout)
         return super()._nobody_acts(timeout)
 
     def _taken(self, place: int) -> At:
