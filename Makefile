@@ -47,8 +47,27 @@ sample: $(VENV)/installed
 	@COLUMNS=100 NO_COLOR=1 $(BIN)/loopspec check refloop asyncio --clause TIMER --clause LOOP.CLOSE \
 	  --seed $(SAMPLE_SEED) | sed 's/ *$$//'
 
+# The matrix of docs/conformance.md: LOOPS under each of PYTHONS, every one in an environment of its own.
+PYTHONS ?= $(PYTHON)
+LOOPS ?= refloop asyncio
+EXTRAS ?=
+CONFORMANCE_SEED ?= 1
+conformance: $(VENV)/installed
+	rm -rf build/conformance && mkdir -p build/conformance docs
+	set -e; for python in $(PYTHONS); do \
+	  version=$$("$$python" -c 'import platform; print(platform.python_version())'); \
+	  "$$python" -m venv build/conformance/$$version; \
+	  build/conformance/$$version/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --editable '.$(EXTRAS)'; \
+	  build/conformance/$$version/bin/loopspec check $(LOOPS) --seed $(CONFORMANCE_SEED) \
+	    --json build/conformance/$$version.json > /dev/null || test $$? -eq 1; \
+	done
+	$(BIN)/loopspec report build/conformance/*.json --html build/conformance/report.html \
+	  --format markdown > build/conformance/conformance.md || test $$? -eq 1
+	mv build/conformance/conformance.md docs/conformance.md
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build
 
 $(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

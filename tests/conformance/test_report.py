@@ -25,6 +25,7 @@ from loopspec.conformance.report import (
     verdicts,
 )
 from loopspec.conformance.result import LoopResult
+from loopspec.conformance.setting import here
 from loopspec.judge import Verdict
 from loopspec.trace import EVENTS as EVENT_TYPES
 from loopspec.trace import (
@@ -226,7 +227,7 @@ def test_what_the_loops_own_thread_calls_stands_in_the_loops_column() -> None:
 
 
 def test_the_json_holds_everything_and_its_traces_can_be_read_back() -> None:
-    written = json.loads(json.dumps(as_json(results(), CLAUSES, seed=7, examples=400)))
+    written = json.loads(json.dumps(as_json(results(), CLAUSES, here(7, 400))))
     assert (written["seed"], written["examples"], written["loopspec"]) == (7, 400, loopspec.__version__)
     assert written["clauses"][EARLY.id]["digest"] == EARLY.digest
     found = written["loops"]["bad"]["clauses"][EARLY.id]

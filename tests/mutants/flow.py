@@ -25,6 +25,26 @@ FLOW_MUTANTS: tuple[Mutant, ...] = (
         story="The rest of a write waits until there is something to read.",
     ),
     Mutant(
+        name="flow-small-writes-wait-for-more",
+        clause="FLOW.WRITE.HANDED_OVER",
+        path=BUFFERS,
+        old="""        try:
+            sent = self.stream.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        rest = memoryview(data).cast("B")[sent:]
+        if rest:
+            self._unsent += rest
+            self._hold(slot)
+""",
+        new="""        self._unsent += data
+        if len(self._unsent) > 500:
+            self._hold(slot)
+""",
+        story="A small write is kept back, to go with the next; and there is no next.",
+        report="https://github.com/MagicStack/uvloop/issues/631",
+    ),
+    Mutant(
         name="flow-mark-is-advice",
         clause="FLOW.BUFFER.BOUNDED",
         path=BUFFERS,

@@ -23,11 +23,13 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
@@ -99,9 +101,17 @@ def mutate(mutant: Mutant, directory: Path) -> None:
     changed.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
-def hunts(mutants: Iterable[Mutant], *, small: bool = False) -> Generator[tuple[Mutant, Hunted], None, None]:
-    """Hunt ``mutants``, as many at a time as there are processors, and tell of each when its hunt is over;
-    with ``small`` the scenario that kills is made as small as it can be.
+Hunter: TypeAlias = Callable[[str, Path, Connection], None]
+"""Looks for a run of the refloop in a directory that breaks a clause, and tells a :class:`Hunted`."""
+
+
+def hunts(
+    mutants: Iterable[Mutant], hunter: Hunter | None = None, *, small: bool = False
+) -> Generator[tuple[Mutant, Hunted], None, None]:
+    """Hunt ``mutants``, as many at a time as there are processors, and tell of each when its hunt is over.
+
+    ``hunter`` hunts, the campaign if none is given; with ``small`` it makes the scenario that kills as small
+    as it can be.
 
     To be called where no other thread runs: it forks.
     """
@@ -113,7 +123,8 @@ def hunts(mutants: Iterable[Mutant], *, small: bool = False) -> Generator[tuple[
                 while todo and len(out) < (os.cpu_count() or 1):
                     mutant = todo.pop(0)
                     try:
-                        connection, process = _send_out(mutant, Path(directory, mutant.name), small=small)
+                        send = hunter or partial(_hunt, small=small)
+                        connection, process = _send_out(mutant, Path(directory, mutant.name), send)
                     except MisfitError as error:
                         yield mutant, Hunted(0, trouble=str(error))
                     else:
@@ -127,11 +138,11 @@ def hunts(mutants: Iterable[Mutant], *, small: bool = False) -> Generator[tuple[
                 _end(process)
 
 
-def _send_out(mutant: Mutant, directory: Path, *, small: bool) -> tuple[Connection, BaseProcess]:
+def _send_out(mutant: Mutant, directory: Path, hunter: Hunter) -> tuple[Connection, BaseProcess]:
     mutate(mutant, directory)
     context = multiprocessing.get_context("fork")
     hear, tell = context.Pipe(duplex=False)
-    process = context.Process(target=_hunt, args=(mutant.clause, directory, small, tell), daemon=True)
+    process = context.Process(target=hunter, args=(mutant.clause, directory, tell), daemon=True)
     process.start()
     tell.close()
     return hear, process
@@ -184,7 +195,7 @@ def _control(tell: Connection) -> None:
         tell.send(campaign.result().clauses)
 
 
-def _hunt(clause: str, directory: Path, small: bool, tell: Connection) -> None:
+def _hunt(clause: str, directory: Path, tell: Connection, *, small: bool) -> None:
     """What the process of one hunt does."""
     # A broken loop leaks and drops what it likes; that is not what it is hunted for.
     warnings.simplefilter("ignore")
@@ -219,12 +230,17 @@ def _hunted(campaign: Campaign, clause: str, other: Hand, *, small: bool) -> Hun
 
 def _campaign(clauses: tuple[Clause, ...], directory: Path, other: Hand) -> Campaign:
     """A campaign on the refloop that lies in ``directory``."""
+    return Campaign("refloop", adapter_of(directory), clauses, other)
+
+
+def adapter_of(directory: Path) -> MakeLoop:
+    """The adapter of the refloop that lies in ``directory``."""
     for name in [name for name in sys.modules if name == ADAPTER or name.partition(".")[0] == "refloop"]:
         del sys.modules[name]
     sys.path.insert(0, str(directory))
     importlib.invalidate_caches()
     make: MakeLoop = importlib.import_module(ADAPTER).RefloopLoop
-    return Campaign("refloop", make, clauses, other)
+    return make
 
 
 def _told(hunted: Hunted) -> str:

@@ -68,7 +68,7 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         new="                import threading\n\n"
         "                def wait() -> None:\n"
         "                    wait_unlocked(located(services, name))\n"
-        '                    reactor.call_soon_threadsafe(answered, name + b" is free")\n\n'
+        '                    reactor.call_soon_threadsafe(done, name + b" is free")\n\n'
         "                threading.Thread(target=wait, daemon=True).start()\n",
         story="A loop that is called single-threaded has its handler block somewhere else.",
         architecture="event_loop",
@@ -77,8 +77,9 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         name="server-handlers-on-the-loop",
         clause="SERVER.REACTOR.HANDLERS_ON_WORKERS",
         path=f"{SERVERS}/reactor.py",
-        old="        self.workers.submit(self.receive)\n",
-        new="        self.receive()\n",
+        old="        self.workers.submit(self.receive, done=self.on_done)\n",
+        new="        job = Job(self.workers, self.receive, self.on_done)\n"
+        "        job.run()\n        job.end()\n",
         story="To save a change of threads, what is readable is handled where it was found.",
         architecture="reactor",
     ),
@@ -113,8 +114,8 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         name="server-question-left-open",
         clause="SERVER.ALL.LEAKS_NOTHING",
         path=f"{SERVERS}/event_loop.py",
-        old="        self.socket.close()\n",
-        new="        self.socket.detach()\n",
+        old="        self.calls.close()\n",
+        new="",
         story="The connection to the backend is forgotten and not closed.",
         architecture="event_loop",
     ),
@@ -136,17 +137,6 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         new="    with suppress(ValueError):\n        while line := lines.receive():\n",
         story="It is assumed that a client waits for its answer: one that resets ends the server.",
         architecture="sequential",
-    ),
-    ServerMutant(
-        name="server-half-close-is-the-end",
-        clause="ENV.PEER.ARBITRARY",
-        path=f"{SERVERS}/event_loop.py",
-        old='        if self.ended or b"\\n" in self.unread:\n            self.armed.disarm()\n',
-        new='        if self.ended:\n            self.unread = b""\n'
-        '        if self.ended or b"\\n" in self.unread:\n            self.armed.disarm()\n',
-        story="It is assumed that who shuts down its sending wants no answers any more.",
-        report="https://github.com/tokio-rs/mio/pull/933",
-        architecture="event_loop",
     ),
 )
 

@@ -82,8 +82,8 @@ def _found(mutant: WorldMutant) -> Dropped:
         raise MisfitError(f"what it changes occurs {source.count(mutant.old)} times in {mutant.path}")
     _make(mutant, source.replace(mutant.old, mutant.new))
     kill, tried = _first(mutant.clause)
-    witness, _ = _first(mutant.needed_by)
     both = {mutant.clause, mutant.needed_by}
+    witness = kill if kill is not None and _broken(kill, both) == both else _first(mutant.needed_by)[0]
     if kill is None or witness is None or _broken(witness, both) != both:
         return Dropped(_token(kill))
     _make(mutant, source)

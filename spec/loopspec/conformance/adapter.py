@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -56,6 +57,16 @@ EVERYTHING = frozenset(EVENTS) - RPC - MODES - CONNECTS - BUFFERS - GROUPS - ALO
 """For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
 adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
 (:mod:`loopspec.conformance.servers`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A clause that the loop does not keep, and says so: ``link`` is where its documentation or its authors
+    do, ``line`` what they say. An adapter may have an attribute ``deviations``, a mapping of these by clause
+    id; what is broken then is shown as such, with the link, and is neither a failure nor a pass."""
+
+    link: str
+    line: str
 
 
 class Poller(Protocol):
@@ -126,7 +137,7 @@ class Operation(Protocol):
     A new one is not ready: :meth:`call` would wait. :meth:`ready` makes the next call succeed.
     """
 
-    def ready(self) -> None: ...
+    def ready(self) -> object: ...
 
     def call(self) -> Awaitable[object]: ...
 

@@ -5,7 +5,7 @@ into an exit status that a script can trust:
 
 ====  =================================================================================================
 0     every MUST that was exercised is kept
-1     a MUST is broken
+1     a MUST is broken, or the loop hung, spun, raised or crashed
 2     bad usage: an unknown loop, clause, token or file, a trace that cannot be read, an adapter that raises
 130   interrupted (128 + SIGINT, as shells have it): the table shows what was known by then
 ====  =================================================================================================
@@ -18,13 +18,12 @@ the register takes to print.
 
 from __future__ import annotations
 
-import json
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import click
 from rich.console import Console
@@ -33,14 +32,14 @@ from rich.progress import Progress as Bar
 
 import loopspec
 from loopspec.clause import Clause, ClauseError, select
-from loopspec.conformance import evidence, kills, report
+from loopspec.conformance import evidence, kills, output, record, report, setting
 from loopspec.conformance.result import INTERRUPTED, Progress, Results, UsageError
 from loopspec.judge import Judge, Verdict, Violation
 from loopspec.trace import Event, TraceError, read
 
 KEPT, BROKEN, BAD_USAGE, STOPPED = 0, 1, 2, 130
 
-DEFAULT_LOOPS = ("refloop",)
+DEFAULT_LOOPS = ("refloop", "refloop@model")
 
 SEEDS = 2**32
 """A seed that nobody chose is drawn below this: short enough to be typed."""
@@ -124,6 +123,36 @@ def _trace_clauses(selectors: Sequence[str]) -> tuple[Clause, ...]:
 # --- check --------------------------------------------------------------------------------------------
 
 
+def _outputs(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say as what results are given, for a command that takes ``form`` and the files."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    options = (
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice((output.TERMINAL, *output.FORMATS)),
+            default=output.TERMINAL,
+            help="What is printed: for the eye, or a document.",
+        ),
+        click.option("--json", type=file, metavar="FILE", help="Write all results here."),
+        click.option(
+            "--html",
+            type=file,
+            metavar="FILE",
+            help="Write the report here, as a page that needs nothing else.",
+        ),
+        click.option(
+            "--trace-events",
+            type=file,
+            metavar="FILE",
+            help="Write the counterexamples here, for Perfetto and chrome://tracing.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.argument("loops", nargs=-1, metavar="[LOOP]...")
 @click.option(
@@ -139,70 +168,118 @@ def _trace_clauses(selectors: Sequence[str]) -> tuple[Clause, ...]:
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same scenarios again.")
 @click.option("--replay", "token", metavar="TOKEN", help="Run the one scenario of this token.")
 @click.option(
-    "--json",
-    "file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write all results here.",
+    "--isolate", is_flag=True, help="Run every scenario in a worker process, refloop's and asyncio's too."
 )
+@_outputs
 def check(
     loops: tuple[str, ...],
     selectors: tuple[str, ...],
     examples: int | None,
     seed: int | None,
     token: str | None,
-    file: Path | None,
+    isolate: bool,
+    form: str,
+    **files: Path | None,
 ) -> None:
-    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter.
+    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter; refloop@model is
+    refloop on the simulated kernel, under schedules of its choosing.
 
     Shows a verdict for each clause and loop, and the shortest run found that breaks each broken clause.
     """
     clauses = _trace_clauses(selectors)
-    if file is not None:
-        _claim(file)
+    asked = _files(files)
+    output.claim(asked)
     from loopspec.conformance import campaign
 
     names = loops or DEFAULT_LOOPS
-    out = Console()
-    if token is not None:
-        out.print(report.heading(None, None), soft_wrap=True)
-        results = campaign.replay(names, token, clauses)
-    else:
+    if token is None:
         seed = secrets.randbelow(SEEDS) if seed is None else seed
         examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
-        out.print(report.heading(seed, examples), soft_wrap=True)
+    else:
+        seed = examples = None
+    if form == output.TERMINAL:
+        Console().print(report.heading(seed, examples), soft_wrap=True)
+    if token is not None:
+        results = campaign.replay(names, token, clauses, isolate=isolate)
+    else:
+        assert seed is not None
+        assert examples is not None
         with _progress() as on_progress:
             results = campaign.check(
-                names, clauses=clauses, examples=examples, seed=seed, on_progress=on_progress
+                names,
+                clauses=clauses,
+                examples=examples,
+                seed=seed,
+                on_progress=on_progress,
+                isolate=isolate,
             )
-    _show(out, results, clauses)
-    if file is not None:
-        written = report.as_json(results, clauses, seed=seed, examples=examples)
-        file.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    _tell(form, asked, results, clauses, setting.here(seed, examples))
+
+
+def _files(options: Mapping[str, Path | None]) -> output.Files:
+    """The files that were asked for, by the option as it is typed."""
+    return {f"--{name.replace('_', '-')}": file for name, file in options.items()}
+
+
+def _tell(
+    form: str, files: output.Files, results: Results, clauses: tuple[Clause, ...], where: setting.Setting
+) -> NoReturn:
+    """Give the results in every form that was asked for, and end with their exit status."""
+    if form == output.TERMINAL:
+        _show(Console(), results, clauses)
+    else:
+        click.echo(output.FORMATS[form](results, clauses, where), nl=False)
+    for loop in results.values():
+        if loop.trouble is not None:
+            _complain(f"{loop.loop}: {loop.trouble}")
+    output.write(files, results, clauses, where)
     raise click.exceptions.Exit(_status(results))
 
 
-def _claim(file: Path) -> None:
-    """Find out now, rather than after the run, that ``file`` cannot be written."""
+@main.command("report")
+@click.argument(
+    "records",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE...",
+)
+@_outputs
+def report_command(records: tuple[Path, ...], form: str, **files: Path | None) -> None:
+    """Show results that `loopspec check --json` has written: of several files, as one matrix.
+
+    A loop that was judged under several interpreters gets a column for each.
+    """
+    clauses = _trace_clauses(())
+    asked = _files(files)
+    output.claim(asked)
+    read_back = [record.parse(_text_of(file), str(file), clauses) for file in records]
+    where, results = record.merged(read_back)
+    if form == output.TERMINAL:
+        Console().print(" · ".join(where.parts), style="dim", highlight=False, soft_wrap=True)
+    _tell(form, asked, results, clauses, where)
+
+
+def _text_of(file: Path) -> str:
     try:
-        file.open("a").close()
-    except OSError as error:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"cannot write {file}: {error.strerror}; give --json a file that can be written"
+            f"cannot read {file}: {error}; give a file that `loopspec check --json` wrote"
         ) from None
 
 
 def _show(out: Console, results: Results, clauses: tuple[Clause, ...]) -> None:
     out.print(report.verdicts(results, clauses, out.width))
     out.print(report.LEGEND, style="dim", highlight=False)
-    out.print()
+    out.print(report.deviations(results, clauses))
     for loop, entry, result in report.broken(results, clauses):
         out.print(report.breach(loop, entry, result, out.width))
         out.print(report.replay_line(loop, result), soft_wrap=True)
+    for loop, accident in report.accidents(results):
+        out.print(report.mishap(loop, accident))
+        out.print(report.mishap_line(loop, accident), soft_wrap=True)
     out.print(report.tallies(results))
-    for loop in results.values():
-        if loop.trouble is not None:
-            _complain(f"{loop.loop}: {loop.trouble}")
 
 
 def _status(results: Results) -> int:
@@ -211,8 +288,10 @@ def _status(results: Results) -> int:
         return STOPPED
     if troubles:
         return BAD_USAGE
-    verdicts = (entry.verdict for loop in results.values() for entry in loop.clauses.values())
-    return BROKEN if Verdict.FAIL in verdicts else KEPT
+    every = (entry for loop in results.values() for entry in loop.clauses.values())
+    verdicts = (entry.verdict for entry in every if entry.deviation is None)
+    mishaps = any(loop.accidents for loop in results.values())
+    return BROKEN if mishaps or Verdict.FAIL in verdicts else KEPT
 
 
 @contextmanager
@@ -388,6 +467,79 @@ def kernel(wanted: int, seed: int | None) -> None:
         raise click.exceptions.Exit(BROKEN)
 
 
+# --- explore --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--scope", "scopes", multiple=True, metavar="S", help="A scope, or a family. Repeatable.")
+@click.option(
+    "--strategy", "strategies", multiple=True, metavar="S", help="exhaustive, delay, pct, random. Repeatable."
+)
+@click.option("--seconds", type=click.FloatRange(min=0), metavar="N", help="Stop after so long.")
+@click.option("--schedules", type=click.IntRange(min=1), metavar="N", help="Stop after so many.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same schedules again.")
+@click.option(
+    "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
+)
+@click.option(
+    "--resume",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Go on where FILE was left, and leave it there.",
+)
+@click.option("--replay", "token", metavar="TOKEN", help="Play the one case of this token, and show its run.")
+@click.option("--untraced", is_flag=True, help="Without trace and judge: how fast schedules are played.")
+def explore(
+    scopes: tuple[str, ...],
+    strategies: tuple[str, ...],
+    seconds: float | None,
+    schedules: int | None,
+    seed: int | None,
+    selectors: tuple[str, ...],
+    resume: Path | None,
+    token: str | None,
+    untraced: bool,
+) -> None:
+    """Search the schedules of scenarios on the simulated kernel for one that breaks a clause.
+
+    A schedule decides who acts, what the kernel does, which fault comes and when time passes. Without a limit
+    the search takes a minute, or ends when it has played all there is. What fails is made small, and shown
+    beside the nearest run that passes.
+    """
+    clauses = _trace_clauses(selectors)
+    if resume is not None and not resume.exists():
+        _claim_resume(resume)
+    from loopspec.conformance import explored
+
+    raise click.exceptions.Exit(
+        explored.replay(Console(), token, clauses)
+        if token is not None
+        else explored.search(
+            Console(),
+            explored.Asked(scopes, strategies, seconds, schedules, seed, clauses, resume, untraced),
+        )
+    )
+
+
+def _claim_resume(file: Path) -> None:
+    """Find out now, rather than after the search, that ``file`` cannot be written."""
+    if not file.parent.is_dir():
+        raise UsageError(f"cannot write {file}: there is no such directory; give --resume another file")
+
+
+# --- vectors ------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+def vectors(directory: Path) -> None:
+    """Write language-neutral test vectors for kernels and loops, with a description and a runner in C."""
+    from loopspec.conformance.vectors import writing
+
+    for file in writing.write(directory):
+        click.echo(file)
+
+
 # --- tour ---------------------------------------------------------------------------------------------
 
 
@@ -403,6 +555,70 @@ def tour(architectures: tuple[str, ...]) -> None:
     from loopspec.server import ARCHITECTURES
 
     visits.tour(Console(), architectures or ARCHITECTURES)
+
+
+# --- watch --------------------------------------------------------------------------------------------
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the report with its time line here, too.",
+)
+@click.option("--live", is_flag=True, help="Tell each step in a line while the program runs.")
+@click.option(
+    "--held",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.1,
+    metavar="SECONDS",
+    help="How long a step may compute before it holds the loop.",
+)
+@click.option("--sensor", metavar="NAME", help="This sensor rather than the best: ring, ru_nvcsw or clock.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="FUNCTION",
+    help="Not what happens in MODULE.FUNCTION; * is any. Repeatable.",
+)
+@click.option("--fail", is_flag=True, help="Exit with 1 if a step blocked and the program itself ended well.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
+def watch(
+    module: str | None,
+    page: Path | None,
+    live: bool,
+    held: float,
+    sensor: str | None,
+    allow: tuple[str, ...],
+    fail: bool,
+    args: tuple[str, ...],
+) -> None:
+    """Run a program and tell which of its steps blocked the loop, in which call, and for how long.
+
+    The program runs unchanged; its exit status is passed on. The report goes to standard error.
+    """
+    if module is None and not args:
+        raise UsageError("watch wants a program: a script, or -m and a module; see `loopspec watch --help`")
+    if page is not None:
+        output.claim({"--html": page})
+    from loopspec.conformance import watch_command
+
+    program, rest = (args[0], args[1:]) if module is None else (module, args)
+    status = watch_command.main(
+        program,
+        rest,
+        module=module is not None,
+        page=page,
+        live=live,
+        held=held,
+        sensor=sensor,
+        allow=allow,
+        fail=fail,
+    )
+    raise click.exceptions.Exit(status)
 
 
 # --- the register -------------------------------------------------------------------------------------

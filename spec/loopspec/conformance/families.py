@@ -253,6 +253,13 @@ _closing = _scenario(
     tcp=st.booleans(),
 )
 
+_leaving = _scenario(
+    _body(_thirsty, _thirsty, _busy_reader, least=1, most=2),
+    _script(_send, _leave, _leave, _reset, least=1, most=4),
+    streams=st.integers(1, 2),
+    tcp=st.booleans(),
+)
+
 # What tasks share. A body within a body within a body is rarely needed and quickly all there is, so the
 # nesting is written out.
 
@@ -536,7 +543,7 @@ _shortages = _scenario(
 _crowds = _scenario(
     st.just(()),
     _script(
-        st.builds(s.Crowd, st.sampled_from((3, 40, 120))),
+        st.builds(s.Crowd, st.sampled_from((3, 3, 3, 120))),
         st.builds(s.Flood, _index, st.sampled_from((100_000, 400_000))),
         _send,
         least=1,
@@ -655,15 +662,16 @@ FAMILIES: Mapping[str, Family] = {
     "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL", "ENV")),
     "rivals": Family(_rivals, ("LOOP", "FAIR"), weight=2),
     "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP", "ENV")),
+    "groups": Family(_groups, ("CORO",), weight=3),
     "changes of mind": Family(_change_of_mind, ("CORO", "CANCEL"), weight=2),
-    "forgotten": Family(_forgotten_ones, ("CORO",), weight=1),
     "switches": Family(_switches, ("CORO",), weight=2),
     "rehearsed": Family(_rehearsed, ("CORO",), weight=2),
     "deadlocks": Family(_deadlocks, ("CORO",), weight=2),
-    "groups": Family(_groups, ("CORO",), weight=3),
+    "forgotten": Family(_forgotten_ones, ("CORO",), weight=1),
     "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW", "ENV")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
-    "workers": Family(_workers, ("WORK", "ENV"), weight=2),
+    "leaving": Family(_leaving, ("LOOP",), weight=1),
+    "workers": Family(_workers, ("WORK", "ENV", "CALL"), weight=2),
     "impatience": Family(_impatience, ("WORK",), weight=1),
     "asking": Family(_asking, ("WORK",), weight=1),
     "handlers": Family(_handlers, ("WORK",), weight=1),

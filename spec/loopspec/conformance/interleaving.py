@@ -255,6 +255,11 @@ def _mask(mask: int) -> str:
     return "|".join(names + ([hex(rest)] if rest or not names else []))
 
 
+def batch_in_words(batch: Iterable[tuple[int, int]]) -> str:
+    """What a wait has reported, as (fd, event mask) pairs, in words."""
+    return ", ".join(f"fd {fd} {_mask(mask)}" for fd, mask in batch)
+
+
 def _bytes(data: bytes) -> str:
     if len(data) <= BYTES_SHOWN:
         return repr(data)[1:]
@@ -309,8 +314,7 @@ def _told(event: Event) -> str:
         case WaitBegin(timeout=timeout):
             return "wait without end" if timeout is None else f"wait, timeout {instant(timeout)}"
         case WaitReturn(turn=turn, at=at, batch=batch):
-            ready = ", ".join(f"fd {fd} {_mask(mask)}" for fd, mask in batch)
-            return f"turn {turn} at {instant(at)}: " + (ready or "nothing ready")
+            return f"turn {turn} at {instant(at)}: " + (batch_in_words(batch) or "nothing ready")
         case Arm(registration=registration, fd=fd, stream=stream, direction=direction):
             return f"arm {registration}: {direction} stream {stream}, fd {fd}"
         case Refuse(fd=fd, stream=stream, direction=direction, error=error):

@@ -45,7 +45,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
@@ -58,6 +58,7 @@ from loopspec.conformance.adapter import (
     OffersGroups,
     OffersModes,
     Operation,
+    Poller,
     RpcEnding,
     RunsAlone,
     Scope,
@@ -95,6 +96,16 @@ _SIOCOUTQ = 0x5411
 _INTEREST = re.compile(r"^tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)", re.MULTILINE)
 """A line of an epoll instance's entry in /proc: what it is to report."""
 _NOT_LEVEL = select.EPOLLET | select.EPOLLONESHOT
+#: What a loop without it cannot be asked for: the steps of a script that only such an event shows.
+_SHOWN_BY: dict[type, str] = {
+    script.Later: "TimerArm",
+    script.Hoard: "TimerArm",
+    script.Watch: "Arm",
+    script.WatchFile: "Arm",
+    script.Reopen: "Arm",
+    script.Submit: "TimerArm",  # what calls back no timer calls back no job's outcome
+    script.AskLoop: "JobAsk",
+}
 
 
 class Stuck(KeyboardInterrupt):
@@ -232,10 +243,20 @@ def hand() -> Iterator[Hand]:
         sys.setswitchinterval(interval)
 
 
+class Watched(Protocol):
+    """An epoll instance whose waits go through the run, as the run sees it."""
+
+    def ready(self, maxevents: int) -> list[tuple[int, int]]:
+        """What a wait of no length reports."""
+        ...
+
+    def fileno(self) -> int: ...
+
+
 class _Watched:
     """An epoll instance whose waits go through the run: everything else is the kernel's."""
 
-    def __init__(self, wait: Callable[[_Watched, float | None, int], list[tuple[int, int]]]) -> None:
+    def __init__(self, wait: Callable[[Watched, float | None, int], list[tuple[int, int]]]) -> None:
         self._epoll = select.epoll()
         self._wait = wait
         self.register = self._epoll.register
@@ -369,11 +390,11 @@ class _Stepped(Coroutine[object, object, str]):
             except StopIteration as end:
                 return str(end.value)
             try:
-                yield request
+                answer = yield request
             except BaseException as error:
                 step = partial(self.throw, error)
             else:
-                step = partial(self.send, None)
+                step = partial(self.send, answer)
 
     def _step(self, resume: Callable[[], object]) -> object:
         run, task = self._run, self._task
@@ -406,6 +427,7 @@ class Lockstep:
     def __init__(self, hand: Hand, scenario: Scenario, tell: Callable[[Event], None]) -> None:
         self.tell: Callable[[Event], None] = tell
         self.turn = 0
+        self.cut_short: str | None = None  # why the run was, if the loop was to blame
         self._hand = hand
         self._scenario = scenario
         self._script = list(scenario.script)
@@ -436,7 +458,8 @@ class Lockstep:
         self._groups = Groups(self)
         self._forgotten: list[weakref.ref[_Stepped]] = []
         self._services = Services(self)
-        self._listener: ToldListener | None = None
+        self._listener: socket.socket | None = None
+        self._accepting: ToldListener | None = None  # the same, where it tells of what it accepts
         self._dialling = Dialling(self)
         self._buffering = Buffering(self)
         self._dry: set[tuple[int, Direction]] = set()  # streams of which the present handler saw EAGAIN
@@ -449,7 +472,7 @@ class Lockstep:
         self._catches = False
         self._finished = False
         self._recorder = tell
-        self._epoll: _Watched | None = None
+        self._epoll: Watched | None = None
         self._thread = threading.get_ident()
         self._loop: Adapter
         self._sharing: Sharing
@@ -476,6 +499,11 @@ class Lockstep:
                 if stuck.thread is not None:
                     self.tell(trace.Suspend(stuck.thread))
                 self.tell(trace.Hang(stuck.thread or "loop"))
+                if stuck.thread != Hand.name:
+                    spun = "spun: it used a second of processor time in one turn"
+                    self.cut_short = (
+                        spun if stuck.thread is None else "hung: it slept in one turn without end"
+                    )
             finally:
                 self._end()
 
@@ -519,8 +547,7 @@ class Lockstep:
         finally:
             self._services.close()
             self._dialling.close()
-            for duplicate in self._duplicates:
-                os.close(duplicate)
+            self._close_duplicates()
             if self._listener is not None:
                 self._listener.close()
             for stream in self._streams:
@@ -565,7 +592,7 @@ class Lockstep:
                 if sleep is not None and sleep == before:
                     self._hand.abandon()
                     raise Stuck(Hand.name)
-            elif _switches() != self._switches:
+            elif self.switches() != self._switches:
                 raise Stuck("loop")
             elif time.thread_time() - used > _ALARM:
                 raise Stuck(None)
@@ -590,13 +617,13 @@ class Lockstep:
 
     def wait_unit(self, seconds: float) -> int:
         """How long the kernel makes of a wait of so many seconds, in nanoseconds."""
-        return _granted(seconds) or 0
+        return granted(seconds) or 0
 
     def switches(self) -> int:
         """How often the calling thread has been suspended, by the kernel's account."""
         return _switches()
 
-    def poller(self) -> _Watched:
+    def poller(self) -> Poller:
         return _Watched(self._wait)
 
     def report(self, error: BaseException) -> None:
@@ -613,18 +640,18 @@ class Lockstep:
             scope.due = True
             self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=True))
 
-    def _wait(self, epoll: _Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
+    def _wait(self, epoll: Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
         if self._ended:
             return epoll.ready(maxevents)
         # Where the loop itself sets workers going, one may want the interpreter when the loop lets go of it:
         # the loop's thread then waits for the interpreter, and nobody can tell that from another suspension.
-        if self.turn and _switches() != self._switches and not self._on_the_loose:
+        if self.turn and self.switches() != self._switches and not self._on_the_loose:
             self.tell(trace.Suspend("loop"))
         if self._scenario.workers:
             self._waiting = True
             self._crew.settle()
         self._dialling.look()
-        timeout = _granted(seconds)
+        timeout = granted(seconds)
         self._passed += 1
         self._heard += 1
         self._waiting = True
@@ -632,19 +659,20 @@ class Lockstep:
         self._epoll = epoll
         batch = self._batch(epoll, timeout, maxevents)
         if self._streams and not self._scenario.workers and len(batch) < maxevents:
-            self.tell(trace.Polled(self.turn, self._polled(epoll)))
+            self._tell_polled(epoll)
         self._snatch_from(batch)
         self.turn += 1
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
         if self.turn >= MAX_TURNS:
+            self.cut_short = f"spun: it used up its budget of {MAX_TURNS} turns"
             self._finish()
         self._waiting = False
         self._on_the_loose = self._handled or self._crew.asking > 0
-        self._switches = _switches()
+        self._switches = self.switches()
         return batch
 
-    def _batch(self, epoll: _Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
+    def _batch(self, epoll: Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
         """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
         self._services.read()
         while self._script and self._due(self._script[0]):
@@ -661,7 +689,7 @@ class Lockstep:
                 self._crew.release(0)
                 batch = epoll.ready(maxevents)
                 continue
-            if not self._script and self._listener is not None and self._listener.exhausted:
+            if not self._script and self._accepting is not None and self._accepting.exhausted:
                 self._relieve()  # every shortage ends
             if not self._script:
                 if not self._service_acts(until):
@@ -685,8 +713,8 @@ class Lockstep:
             batch = self._ready(epoll, maxevents)
         return batch
 
-    def _polled(self, epoll: _Watched) -> tuple[tuple[int, int], ...]:
-        """What poll(2) says of the kernel's own list of what ``epoll`` is to report, as long as it is ready.
+    def _tell_polled(self, epoll: Watched) -> None:
+        """Tell what poll(2) says of the kernel's own list of what ``epoll`` is to report while it is ready.
 
         One whose number has been closed is left out, even if another description has that number now.
         """
@@ -697,9 +725,10 @@ class Lockstep:
                 with suppress(OSError):
                     if os.fstat(fd).st_ino == int(entry[3], 16):
                         poll.register(fd, mask)
-        return tuple((self._fds[fd], mask) for fd, mask in sorted(poll.poll(0)))
+        polled = tuple((self._fds[fd], mask) for fd, mask in sorted(poll.poll(0)))
+        self.tell(trace.Polled(self.turn, polled))
 
-    def _ready(self, epoll: _Watched, maxevents: int) -> list[tuple[int, int]]:
+    def _ready(self, epoll: Watched, maxevents: int) -> list[tuple[int, int]]:
         """What is ready once the clients have read: that makes room, and room is readiness too."""
         self._clients_read()
         return epoll.ready(maxevents)
@@ -721,8 +750,10 @@ class Lockstep:
         return True
 
     def _snatch_from(self, batch: list[tuple[int, int]]) -> None:
-        """Let another reader take what the wait has found for one that waits to read, if the script says
-        so."""
+        """Let another reader take what the wait has found for one that waits to read, if the script says so.
+
+        For the only one: of two, the loop may have refused either, and not yet have told.
+        """
         if not batch or not self._script or self._ended:
             return
         at = self._script[0]
@@ -734,7 +765,7 @@ class Lockstep:
             for stream in self._streams
             if stream.server is not None
             and stream.server.fileno() in numbers
-            and (self._users[stream.number, "read"] or self._watching(stream, "read"))
+            and (len(self._users[stream.number, "read"]) == 1 or self._watching(stream, "read"))
         ]
         if not found or self._scenario.tcp:
             return
@@ -752,14 +783,10 @@ class Lockstep:
     def _asleep(self, *, sample: bool) -> None:
         if sample:
             self._services.tell_dropped()
-            threads = sum(1 for _ in Path("/proc/self/task").iterdir())
-            # But for those of the pool, whose number is another's affair.
-            threads -= min(self._scenario.workers, max(0, threads - 2))
-            self.tell(trace.Threads(self.turn, threads, self._live_tasks))
-            self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
-            if not self._streams and not self._services.used:
-                descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - it is the quicker way
-                self.tell(trace.Objects(self.turn, descriptors, self._live_tasks))
+            self.tell(trace.Threads(self.turn, self._threads(), self._live_tasks))
+            if "TimersHeld" in self._loop.shows:
+                self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+            self._tell_objects()
             self._sharing.rest()
             self._tell_interest()
         self._buffering.tell_held()
@@ -768,13 +795,23 @@ class Lockstep:
                 self.tell(trace.Room(self.turn, stream.number))
         self.tell(trace.Suspend("loop"))
 
+    def _tell_objects(self) -> None:
+        if not self._streams and not self._services.used:
+            descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - it is the quicker way
+            self.tell(trace.Objects(self.turn, descriptors, self._live_tasks))
+
     def _tell_interest(self) -> None:
-        assert self._epoll is not None
+        assert isinstance(self._epoll, _Watched)
         one_shot = [each.stream for each in self._registrations if each.trigger == "one-shot"]
         for stream in dict.fromkeys(one_shot):
             if stream.server is not None:
                 mask = self._epoll.interest(stream.server.fileno())
                 self.tell(trace.Interest(self.turn, stream.fd, mask))
+
+    def _threads(self) -> int:
+        """How many threads there are, but for those of the pool, whose number is another's affair."""
+        threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+        return threads - min(self._scenario.workers, max(0, threads - 2))
 
     def _something_is_due(self, timeout: int | None) -> bool:
         """Whether the loop waits for an instant, and not for lack of anything else as long as it can."""
@@ -793,10 +830,13 @@ class Lockstep:
             or not stream.reads
         ):
             return False
-        return bool(select.select([], [stream.server], [], 0)[1])
+        return self._writable(stream.server)
+
+    def _writable(self, server: socket.socket) -> bool:
+        return bool(select.select([], [server], [], 0)[1])
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
-        resting = self._listener is not None and self._listener.resting
+        resting = self._accepting is not None and self._accepting.resting
         if timeout is not None and self._live_timers + self._live_tasks + self._services.live + resting:
             self._pass(timeout)
             return []
@@ -845,6 +885,10 @@ class Lockstep:
                 pass
             case script.Signal():
                 self._signal(asleep=asleep)
+            case script.Trespass() if "Trespass" not in self._loop.shows:
+                pass
+            case script.Fork() if "Fork" not in self._loop.shows:
+                pass
             case script.Trespass():
                 self._trespass() if asleep else self._hand.do(self._trespass)
             case script.Fork():
@@ -900,12 +944,12 @@ class Lockstep:
             sent = client.send(data)
             stream.sent += sent
             self.tell(trace.Send(stream.number, data[:sent]))
-            _delivered(client)
+            self._carry(client)
 
     def _client_half_closes(self, stream: _Stream, client: socket.socket) -> None:
         with _gone():
             client.shutdown(socket.SHUT_WR)
-            _delivered(client)
+            self._carry(client)
             self.tell(trace.HalfClose(stream.number))
 
     def _client_leaves(self, stream: _Stream, client: socket.socket, how: Event) -> None:
@@ -914,7 +958,7 @@ class Lockstep:
         if isinstance(how, trace.Leave):
             with _gone():
                 client.shutdown(socket.SHUT_RDWR)
-                _delivered(client)
+                self._carry(client)
         client.close()
         self.tell(how)
 
@@ -989,9 +1033,9 @@ class Lockstep:
                 number, call = self._new_callback(), self._new_call()
                 run = self._posted(number, call, body)
                 self.tell(trace.Call(call, Hand.name, "post"))
-                before = _switches()
+                before = self.switches()
                 self._loop.post(run)
-                if not asleep and _switches() != before:
+                if not asleep and self.switches() != before:
                     self._suspended(Hand.name)
                 self.tell(trace.Return(call, Hand.name, delivered=False))
                 self.tell(trace.Post(self.turn, number, Hand.name))
@@ -1010,8 +1054,23 @@ class Lockstep:
 
     # -- streams
 
+    def pair(self, *, tcp: bool = False) -> tuple[socket.socket, socket.socket]:
+        """A connection: a client's end, and the loop's."""
+        return _tcp_pair() if tcp else socket.socketpair()
+
+    def _carry(self, client: socket.socket) -> None:
+        """Have what a client has sent arrive."""
+        _delivered(client)
+
+    def _duplicate(self, server: socket.socket) -> int:
+        return os.dup(server.fileno())
+
+    def _close_duplicates(self) -> None:
+        for duplicate in self._duplicates:
+            os.close(duplicate)
+
     def _open_stream(self) -> _Stream:
-        client, server = _tcp_pair() if self._scenario.tcp else socket.socketpair()
+        client, server = self.pair(tcp=self._scenario.tcp)
         return self._new_stream(client, server)
 
     def _new_stream(self, client: socket.socket, server: socket.socket | None) -> _Stream:
@@ -1030,16 +1089,16 @@ class Lockstep:
             self.tell(trace.Accept(self.turn, self._now, error))
 
         floods = any(isinstance(at.act, script.Flood) for at in self._scenario.script)
-        self._listener = ToldListener(told, roomy=floods)
+        self._listener = self._accepting = ToldListener(told, roomy=floods)
 
     def _exhaust(self) -> None:
-        if self._listener is not None and not self._listener.exhausted:
-            self._listener.exhausted = True
+        if self._accepting is not None and not self._accepting.exhausted:
+            self._accepting.exhausted = True
             self.tell(trace.Exhausted(self.turn))
 
     def _relieve(self) -> None:
-        if self._listener is not None and self._listener.exhausted:
-            self._listener.exhausted = False
+        if self._accepting is not None and self._accepting.exhausted:
+            self._accepting.exhausted = False
             self.tell(trace.Relieved(self.turn))
 
     def _connect(self) -> None:
@@ -1071,7 +1130,7 @@ class Lockstep:
         """Close the server's end as if there were no loop. Who was registered for it is left as it is."""
         assert stream.server is not None
         self._registrations = [each for each in self._registrations if each.stream is not stream]
-        self._duplicates.append(os.dup(stream.server.fileno()))
+        self._duplicates.append(self._duplicate(stream.server))
         stream.server.close()
         stream.server = None
         self.tell(trace.Abandon(self.turn, stream.fd, stream.number))
@@ -1098,7 +1157,7 @@ class Lockstep:
         """Tell of a call from the loop's thread, from begin to end. An OSError is told as its result."""
         call = self._new_call()
         self.tell(trace.Call(call, "loop", name, on, nonblocking))
-        before = _switches()
+        before = self.switches()
         failure: str | None = None
         try:
             yield call
@@ -1106,7 +1165,7 @@ class Lockstep:
             failure = errno.errorcode.get(error.errno or 0)
             raise
         finally:
-            if _switches() != before:
+            if self.switches() != before:
                 self._suspended("loop")
             self.tell(trace.Return(call, "loop", delivered, failure))
 
@@ -1131,6 +1190,10 @@ class Lockstep:
             raise
         self.tell(trace.HandlerEnd(self.turn, None))
 
+    def _can(self, do: script.Do | script.JobDo) -> bool:
+        """Whether the loop has what ``do`` asks of it."""
+        return _SHOWN_BY.get(type(do), "Run") in self._loop.shows
+
     def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
         number = self._new_callback()
 
@@ -1145,6 +1208,8 @@ class Lockstep:
         self.tell(trace.Enqueue(self.turn, number))
 
     def _do(self, do: script.Do, stream: _Stream | None) -> None:
+        if not self._can(do):
+            return
         match do:
             case script.Soon(body=body):
                 self._soon(body)
@@ -1359,7 +1424,7 @@ class Lockstep:
         assert stream.server is not None
         number = stream.server.fileno()
         self._close_stream(stream)
-        client, server = socket.socketpair()
+        client, server = self.pair()
         if client.fileno() == number:
             client, server = server, client
         self._arm(self._new_stream(client, server), "read", 2, body)
@@ -1413,6 +1478,8 @@ class Lockstep:
 
     def _forget(self, body: TaskProgram) -> None:
         """Start a task that the loop alone holds, and tell if it is destroyed before its end."""
+        if not self._forgotten:
+            gc.freeze()  # what is older than the first of them is nothing to look at for who has lost one
         task = _Task(len(self._tasks))
         self._tasks.append(task)
         self._live_tasks += 1
@@ -1707,9 +1774,9 @@ class Lockstep:
             return
         self._submitted = False
         waiting, self._waiting = self._waiting, True
-        before = _switches()
+        before = self.switches()
         self._crew.settle()
-        self._switches += _switches() - before
+        self._switches += self.switches() - before
         self._waiting = waiting
 
     def _submit(self, body: JobProgram) -> None:
@@ -1761,6 +1828,8 @@ class Lockstep:
 
     def _do_in_job(self, job: int, do: script.JobDo) -> None:
         self._heard += 1
+        if not self._can(do):
+            return
         match do:
             case script.Block():
                 self._crew.hold()
@@ -1841,7 +1910,7 @@ def _refused(call: Callable[[], object]) -> bool:
     return False
 
 
-def _granted(seconds: float | None) -> int | None:
+def granted(seconds: float | None) -> int | None:
     """How long ``select.epoll.poll`` sleeps for ``seconds``, in nanoseconds: rounded up, and up again."""
     if seconds is None or seconds < 0:
         return None

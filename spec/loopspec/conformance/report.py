@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import platform
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -26,14 +26,21 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-import loopspec
 from loopspec.clause import Clause, Level
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
 from loopspec.conformance.kills import Row
 from loopspec.conformance.live import Disagreement
 from loopspec.conformance.live import Report as Comparison
-from loopspec.conformance.result import FLOOR, ClauseResult, Counterexample, LoopResult, Results
+from loopspec.conformance.result import (
+    FLOOR,
+    Accident,
+    ClauseResult,
+    Counterexample,
+    LoopResult,
+    Results,
+)
+from loopspec.conformance.setting import Setting, here
 from loopspec.conformance.versions import Difference
 from loopspec.judge import Finding, Verdict, Violation
 from loopspec.trace import Event, encode
@@ -50,6 +57,9 @@ LOOKS: dict[Verdict, tuple[str, str, str]] = {
     Verdict.NOT_OBSERVED: ("–", "not observed", "dim"),
 }
 
+#: A clause that is broken, and that the loop says of itself it does not keep: no failure, and no pass.
+DEVIATES = ("≠", "documented", "cyan")
+
 LEGEND = (
     "pass 7: the premise came true 7 times, and the clause held. FAIL 3/70, a MUST, and loose 3/70, a "
     "SHOULD: broken in 3 runs, its premise came true 70 times. not exercised: it never came true. not "
@@ -65,7 +75,7 @@ _CELL = len("· not exercised")
 def _cell(result: ClauseResult | None) -> Text:
     if result is None:
         return Text("")
-    sign, word, style = LOOKS[result.verdict]
+    sign, word, style = LOOKS[result.verdict] if result.deviation is None else DEVIATES
     count = f" {result.broken:,}/{result.exercised:,}" if result.broken else f" {result.exercised:,}"
     return Text.assemble((f"{sign} {word}", style), count if result.exercised else "")
 
@@ -85,7 +95,7 @@ def _table(loops: Sequence[LoopResult], clauses: Sequence[Clause]) -> Table:
 def verdicts(results: Results, clauses: Sequence[Clause], width: int) -> RenderableType:
     """The table of verdicts, as several below each other where ``width`` does not hold all loops."""
     judged = [entry for entry in clauses if any(entry.id in loop.clauses for loop in results.values())]
-    loops = list(results.values())
+    loops = [loop for loop in results.values() if loop.absent is None]
     longest = max((len(entry.id) for entry in judged), default=0)
     abreast = max(1, (width - longest) // (_CELL + 2))
     tables = [_table(loops[start : start + abreast], judged) for start in range(0, len(loops), abreast)]
@@ -98,7 +108,10 @@ def tallies(results: Results) -> RenderableType:
 
 
 def _tally(loop: LoopResult) -> Text:
-    counts = Counter(entry.verdict for entry in loop.clauses.values())
+    if loop.absent is not None:
+        return Text.assemble((printable(loop.loop), "bold"), ": ", printable(loop.absent))
+    counts = Counter(entry.verdict for entry in loop.clauses.values() if entry.deviation is None)
+    deviating = sum(entry.deviation is not None for entry in loop.clauses.values())
     # A version is told as a person would cite it, and so often begins with the name.
     cited = loop.version if loop.version.startswith(loop.loop) else f"{loop.loop} {loop.version}".rstrip()
     line = Text.assemble((printable(cited), "bold"), ": ")
@@ -107,12 +120,51 @@ def _tally(loop: LoopResult) -> Text:
         for verdict, (_, word, style) in LOOKS.items()
         if counts[verdict]
     ]
+    shares += [
+        Text(f"{deviating} documented {'deviation' if deviating == 1 else 'deviations'}", DEVIATES[2])
+    ][: deviating and 1]
     line.append_text(Text(", ").join(shares or [Text("nothing judged")]))
     line.append(f"; {_counted(loop.scenarios, 'run')}" if loop.scenarios else "")
     once = ", ".join(f"{id} ({count})" for id, count in loop.unrepeated.items())
     line.append(f"; seen once, not again when run again, and not counted: {once}" if once else "")
     thin = ", ".join(f"{entry.clause} ({entry.share:.1%})" for entry in loop.clauses.values() if entry.thin)
     return line.append(f"; thin, exercised by less than {FLOOR:.0%} in every family: {thin}" if thin else "")
+
+
+def deviations(results: Results, clauses: Sequence[Clause]) -> RenderableType:
+    """What loops say of themselves that they do not keep, and were seen not to keep: a line each, its link
+    below."""
+    lines = [
+        Text.assemble(
+            (f"{DEVIATES[0]} {printable(loop.loop)}", DEVIATES[2]),
+            f" {entry.id}: ",
+            printable(deviation.line),
+        ).append(f"\n  {printable(deviation.link)}")
+        for loop in results.values()
+        for entry in clauses
+        if (result := loop.clauses.get(entry.id)) is not None and (deviation := result.deviation) is not None
+    ]
+    return Group(*lines, Text())
+
+
+def accidents(results: Results) -> Iterator[tuple[LoopResult, Accident]]:
+    """Every kind of accident, loop by loop."""
+    return ((loop, accident) for loop in results.values() for accident in loop.accidents)
+
+
+def mishap(loop: LoopResult, accident: Accident) -> RenderableType:
+    """What went wrong with one scenario, and went wrong again; :func:`mishap_line` belongs below."""
+    title = Text.assemble(("✗ accident", "bold red"), "  ", (printable(loop.loop), "bold"))
+    rows = [("it", f"{accident.words}, in {_counted(accident.count, 'run')}")]
+    facts = _facts([*rows, *_listed("scenario", accident.scenario)])
+    rule = Rule(title, align="left", style="dim", characters="─")
+    return Group(rule, Padding(facts, (0, 0, 0, 2)))
+
+
+def mishap_line(loop: LoopResult, accident: Accident) -> Text:
+    """What to type to see that again."""
+    command = shlex.join(["loopspec", "check", loop.loop, "--replay", accident.token])
+    return Text(f"  $ {printable(command)}\n")
 
 
 # --- what is broken -----------------------------------------------------------------------------------
@@ -124,7 +176,7 @@ def broken(results: Results, clauses: Sequence[Clause]) -> Iterator[tuple[LoopRe
         for verdict in (Verdict.FAIL, Verdict.LOOSE):
             for entry in clauses:
                 result = loop.clauses.get(entry.id)
-                if result is not None and result.verdict is verdict:
+                if result is not None and result.verdict is verdict and result.deviation is None:
                     yield loop, entry, result
 
 
@@ -182,11 +234,7 @@ def _counted(number: int, noun: str) -> str:
 
 def heading(seed: int | None, examples: int | None) -> Text:
     """What the run depends on, in a line: versions, seed, examples."""
-    parts = [f"loopspec {loopspec.__version__}"]
-    parts += [f"seed {seed}"] if seed is not None else []
-    parts += [f"{examples:,} examples a loop"] if examples is not None else []
-    parts += [f"Python {platform.python_version()}", f"{platform.system()} {platform.release()}"]
-    return Text(" · ".join(parts), "dim")
+    return Text(" · ".join(here(seed, examples).parts), "dim")
 
 
 # --- the kernel -----------------------------------------------------------------------------------------
@@ -387,21 +435,16 @@ def _result(loop: str, entry: ClauseResult) -> dict[str, object]:
         "exercised": entry.exercised,
         "broken": entry.broken,
         "share": entry.share,
+        "deviation": None if entry.deviation is None else asdict(entry.deviation),
         "counterexample": None if example is None else _counterexample(loop, example),
     }
 
 
-def as_json(
-    results: Results, clauses: Sequence[Clause], *, seed: int | None, examples: int | None
-) -> dict[str, object]:
+def as_json(results: Results, clauses: Sequence[Clause], setting: Setting) -> dict[str, object]:
     """All of a campaign, as JSON takes it. A trace is a list of what its lines of NDJSON hold."""
     return {
         "loopspec-results": JSON_FORMAT,
-        "loopspec": loopspec.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "seed": seed,
-        "examples": examples,
+        **asdict(setting),
         "clauses": {
             entry.id: {"digest": entry.digest, "level": entry.level.value, "sentence": entry.sentence}
             for entry in clauses
@@ -411,6 +454,9 @@ def as_json(
                 "version": loop.version,
                 "scenarios": loop.scenarios,
                 "trouble": loop.trouble,
+                "absent": loop.absent,
+                "accidents": [asdict(accident) for accident in loop.accidents],
+                "unrepeated": dict(loop.unrepeated),
                 "clauses": {id: _result(loop.loop, entry) for id, entry in loop.clauses.items()},
             }
             for name, loop in results.items()

@@ -751,6 +751,11 @@ def _unpack(value: object) -> object:
     return tuple(_unpack(item) for item in value)
 
 
+def plain(scenario: Scenario) -> object:
+    """``scenario`` as JSON takes it: a node is a list of its name and its fields, in their order."""
+    return _pack(scenario)
+
+
 def token_of(scenario: Scenario) -> str:
     """The short text that replays ``scenario``: a version, then the scenario itself, packed."""
     packed = zlib.compress(json.dumps(_pack(scenario), separators=(",", ":")).encode(), 9)

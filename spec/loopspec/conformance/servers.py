@@ -8,13 +8,16 @@ server itself race: if a lock becomes free for two of them, either may be the fi
 
 What is asked of a server is little: a command that serves the protocol of :mod:`loopspec.server` and says in
 the first line of its output on which port. It is given the directory of the files and the address of a
-backend, which lives here, answers when the server rests, and can be held like the lock can.
+backend, which lives here, answers when the server rests, and can be held like the lock can. The backend is
+asked by a remote call: frames of a length (four bytes, network order) and so many bytes of JSON,
+``{"id": 0, "method": "answer", "params": ["…"]}`` and ``{"id": 0, "result": "…"}``.
 """
 
 from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import os
 import re
 import signal
@@ -103,6 +106,10 @@ RECEIVE_BUFFER: Final = 65_536
 """What the kernel is asked to hold for a client, in bytes; fixed, so that it does not grow with use."""
 
 
+_LENGTH: Final = struct.Struct("!I")
+"""What a frame of a remote call begins with: how many bytes of JSON follow."""
+
+
 class UnrestError(RuntimeError):
     """The server does not come to rest, or is no server."""
 
@@ -128,6 +135,19 @@ class _Asking:
             data = b""
         self.asked += data
         self.gone = not data
+
+    def next_call(self) -> tuple[int, bytes] | None:
+        """The id and the question of the next call, if all of it has come. Raises :class:`UnrestError` for
+        what is no call."""
+        end = _LENGTH.size + int.from_bytes(self.asked[: _LENGTH.size], "big")
+        if len(self.asked) < max(end, _LENGTH.size + 1):
+            return None
+        frame, self.asked = self.asked[_LENGTH.size : end], self.asked[end:]
+        match json.loads(frame):
+            case {"id": int(id), "method": "answer", "params": [str(question)]}:
+                return id, question.encode("latin-1")
+            case other:
+                raise UnrestError(f"the backend was sent what is no call of its procedure: {other!r}")
 
 
 class _Backend:
@@ -164,12 +184,17 @@ class _Backend:
         for one in gone:
             one.socket.close()
         for one in self._asking:
-            if b"\n" in one.asked:
-                question, _, one.asked = one.asked.partition(b"\n")
+            call = one.next_call()
+            if call is not None:
                 with suppress(OSError):  # who asked has gone meanwhile
-                    one.socket.sendall(self._answer(question) + b"\n")
+                    one.socket.sendall(self._reply(call))
                 return True
         return bool(gone)
+
+    def _reply(self, call: tuple[int, bytes]) -> bytes:
+        id, question = call
+        body = json.dumps({"id": id, "result": self._answer(question).decode("latin-1")}).encode()
+        return _LENGTH.pack(len(body)) + body
 
     def _answer(self, question: bytes) -> bytes:
         known = backend(question)

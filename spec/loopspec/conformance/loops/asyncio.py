@@ -240,9 +240,13 @@ class AsyncioLoop:
 
         self._loop.call_soon(main)
         outliving = self._loop.create_task(outlive())
-        outliving.add_done_callback(lambda _: self._loop.stop())
+        outliving.add_done_callback(self._stop_after)
         self._loop.run_forever()
+        outliving.remove_done_callback(self._stop_after)
         return ()
+
+    def _stop_after(self, _: asyncio.Task[None]) -> None:
+        self._loop.stop()
 
     def close(self) -> None:
         async def end_all() -> None:

@@ -48,12 +48,12 @@ _MODES: Mapping[Trigger, refloop.Mode] = {"edge": refloop.Mode.EDGE, "one-shot":
 
 
 class _Kernel:
-    """The world's clock and epoll instances; the eventfd is the real one."""
+    """The world's clock and epoll instances; the eventfd is the real one, unless the world has its own."""
 
     def __init__(self, world: World) -> None:
         self.clock = world.now
         self.poller: Callable[[], Poller] = world.poller
-        self.waker = refloop.LINUX.waker
+        self.waker: Callable[[], refloop.Waker] = getattr(world, "waker", refloop.LINUX.waker)
 
 
 class _Task:
