@@ -85,7 +85,7 @@ def test_a_handler_whose_descriptor_was_closed_is_called_no_more(reactor: Reacto
 
 
 def test_a_run_has_its_wait_end_at_an_interrupt_that_came_just_before_it() -> None:
-    """Else the handler of Ctrl-C, which Python runs between two instructions, would wait for the next event."""
+    """Else the handler of Ctrl-C would wait for the next event: Python runs it between two instructions."""
     seen: list[int] = []
 
     async def main() -> None:
