@@ -188,6 +188,20 @@ def test_a_faulty_kernel_reports_what_is_ready_no_more() -> None:
     assert trace.Snatch in seen
 
 
+def test_another_reader_leaves_nothing_also_on_a_short_kernel() -> None:
+    """Found by the explorer: what it left was read, and the wait that was to go on had ended."""
+    scenario = Scenario(
+        1,
+        False,
+        False,
+        (s.Spawn((s.Receive(0, 1),)),),
+        (At(0, False, s.Send(0, 2)), At(0, False, s.Snatch(0)), At(0, False, s.Send(0, 1))),
+    )
+    events = run(Case(scenario, "short", (0, 0, 0, 0, 0, 1)))
+    snatched = next(place for place, event in enumerate(events) if isinstance(event, trace.Snatch))
+    assert events[snatched - 1] == trace.Read(2, 0, b"ab")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_case_gives_the_same_trace(family: str) -> None:
     """The tape that a drawn run has taken gives that run again."""
