@@ -31,11 +31,13 @@ TOLD = 12
 
 CALLS = {
     "x86_64": {
-        0: "read", 1: "write", 2: "open", 3: "close", 7: "poll", 8: "lseek", 16: "ioctl", 17: "pread64",
-        18: "pwrite64", 19: "readv", 20: "writev", 22: "pipe", 23: "select", 26: "msync", 34: "pause",
+        0: "read", 1: "write", 2: "open", 3: "close", 4: "stat", 5: "fstat", 6: "lstat", 7: "poll",
+        8: "lseek", 9: "mmap", 10: "mprotect", 11: "munmap", 12: "brk", 16: "ioctl", 21: "access", 17: "pread64",
+        18: "pwrite64", 19: "readv", 20: "writev", 22: "pipe", 23: "select", 26: "msync", 28: "madvise", 34: "pause",
         35: "nanosleep", 40: "sendfile", 42: "connect", 43: "accept", 44: "sendto", 45: "recvfrom",
         46: "sendmsg", 47: "recvmsg", 56: "clone", 58: "vfork", 59: "execve", 61: "wait4", 65: "semop",
-        70: "msgrcv", 72: "fcntl", 73: "flock", 74: "fsync", 75: "fdatasync", 82: "rename", 87: "unlink",
+        70: "msgrcv", 72: "fcntl", 73: "flock", 74: "fsync", 75: "fdatasync", 77: "ftruncate", 82: "rename", 83: "mkdir", 84: "rmdir", 87: "unlink", 217: "getdents64",
+        262: "newfstatat", 263: "unlinkat", 285: "fallocate", 316: "renameat2", 332: "statx",
         128: "rt_sigtimedwait", 130: "rt_sigsuspend", 162: "sync", 202: "futex", 220: "semtimedop",
         230: "clock_nanosleep", 232: "epoll_wait", 242: "mq_timedsend", 243: "mq_timedreceive",
         247: "waitid", 257: "openat", 270: "pselect6", 271: "ppoll", 277: "sync_file_range",
@@ -45,7 +47,9 @@ CALLS = {
     "aarch64": {
         20: "epoll_create1", 22: "epoll_pwait", 25: "fcntl", 29: "ioctl", 32: "flock", 35: "unlinkat",
         56: "openat", 57: "close", 62: "lseek", 63: "read", 64: "write", 65: "readv", 66: "writev",
-        67: "pread64", 68: "pwrite64", 71: "sendfile", 72: "pselect6", 73: "ppoll", 81: "sync", 82: "fsync",
+        34: "mkdirat", 46: "ftruncate", 47: "fallocate", 48: "faccessat", 61: "getdents64",
+        79: "newfstatat", 80: "fstat", 214: "brk", 215: "munmap", 222: "mmap", 226: "mprotect",
+        233: "madvise", 291: "statx", 67: "pread64", 68: "pwrite64", 71: "sendfile", 72: "pselect6", 73: "ppoll", 81: "sync", 82: "fsync",
         83: "fdatasync", 95: "waitid", 98: "futex", 101: "nanosleep", 115: "clock_nanosleep",
         137: "rt_sigtimedwait", 182: "mq_timedsend", 183: "mq_timedreceive", 188: "msgrcv",
         192: "semtimedop", 193: "semop", 202: "accept", 203: "connect", 206: "sendto", 207: "recvfrom",
