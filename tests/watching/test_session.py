@@ -22,10 +22,7 @@ import loopspec
 from loopspec.watching import Verdict, evidence, session
 from loopspec.watching.evidence import EvidenceError
 from loopspec.watching.sensors import SensorError
-
-
-def pause() -> None:
-    time.sleep(1e-9)
+from tests.watching.runs import pause
 
 
 async def step() -> None:
