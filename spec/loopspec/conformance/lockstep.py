@@ -79,14 +79,16 @@ _SIGNAL = signal.SIGUSR1
 _LET_IN, _CHANGED = 1, 2
 _SIOCOUTQ = 0x5411
 #: What a loop without it cannot be asked for: the steps of a script that only such an event shows.
-_SHOWN_BY: dict[type, str] = {
-    script.Later: "TimerArm",
-    script.Hoard: "TimerArm",
-    script.Watch: "Arm",
-    script.WatchFile: "Arm",
-    script.Reopen: "Arm",
-    script.Submit: "TimerArm",  # what calls back no timer calls back no job's outcome
-    script.AskLoop: "JobAsk",
+_SHOWN_BY: dict[type, frozenset[str]] = {
+    script.Later: frozenset({"TimerArm"}),
+    script.Hoard: frozenset({"TimerArm"}),
+    script.Watch: frozenset({"Arm"}),
+    script.WatchFile: frozenset({"Arm"}),
+    script.Reopen: frozenset({"Arm"}),
+    script.Submit: frozenset({"Submit", "TimerArm"}),  # what calls back no timer calls back no job's outcome
+    script.AskLoop: frozenset({"JobAsk"}),
+    script.Spawn: frozenset({"Spawn"}),
+    script.SetEvent: frozenset({"Spawn"}),
 }
 
 
@@ -439,13 +441,14 @@ class Lockstep:
             self._loop = make(self)
             self._sharing = Sharing(self, self._loop.primitives())
             try:
-                if self._scenario.workers:
+                if self._scenario.workers and "Submit" in self._loop.shows:
                     self._loop.start_workers(self._scenario.workers)
                     self.tell(trace.Pool(self._scenario.workers))
-                if self._scenario.echo:
+                echo = self._scenario.echo and "Receive" in self._loop.shows
+                if echo:
                     self._listen()
                 for _ in range(self._scenario.streams):
-                    self._connect() if self._scenario.echo else self._open_stream()
+                    self._connect() if echo else self._open_stream()
                 self._loop.run(self._main)
             except Stuck as stuck:
                 if stuck.thread is not None:
@@ -470,7 +473,12 @@ class Lockstep:
             try:
                 self._services.hang_up()
             finally:
-                if self._finished and any(isinstance(at.act, script.Post) for at in self._scenario.script):
+                posts = "Closed" in self._loop.shows
+                if (
+                    posts
+                    and self._finished
+                    and any(isinstance(at.act, script.Post) for at in self._scenario.script)
+                ):
                     self._close_under_posts()
                 else:
                     self._loop.close()
@@ -1033,7 +1041,7 @@ class Lockstep:
 
     def _can(self, do: script.Do | script.JobDo) -> bool:
         """Whether the loop has what ``do`` asks of it."""
-        return _SHOWN_BY.get(type(do), "Run") in self._loop.shows
+        return _SHOWN_BY.get(type(do), frozenset()) <= self._loop.shows
 
     def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
         number = self._new_callback()
