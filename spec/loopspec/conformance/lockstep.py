@@ -396,6 +396,7 @@ class Lockstep:
         self._now = START
         self._passed = 0
         self._heard = 0
+        self._worked = 0  # the latest turn in which a handler or a task of the scenario did something
         self._waiting = True
         self._ended = False
         self._switches = 0
@@ -600,12 +601,18 @@ class Lockstep:
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
         if self.turn >= MAX_TURNS:
-            self.cut_short = f"spun: it used up its budget of {MAX_TURNS} turns"
-            self._finish()
+            self._out_of_turns()
         self._waiting = False
         self._on_the_loose = self._handled or self._crew.asking > 0
         self._switches = _switches()
         return batch
+
+    def _out_of_turns(self) -> None:
+        """The run is cut off. That is the loop's fault if it has long done nothing that was asked of it;
+        but not if a descriptor was closed behind its back and lives on."""
+        if not self._duplicates and self.turn - self._worked > MAX_TURNS // 2:
+            self.cut_short = f"spun: it used up its budget of {MAX_TURNS} turns"
+        self._finish()
 
     def _batch(self, epoll: _Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
         """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
@@ -1028,6 +1035,7 @@ class Lockstep:
         if self._ended:
             return
         self._heard += 1
+        self._worked = self.turn
         self.let_workers_rest()
         if start is not None:
             self.tell(start)
@@ -1280,6 +1288,7 @@ class Lockstep:
             if self._ended:
                 break
             self._heard += 1
+            self._worked = self.turn
             match do:
                 case (
                     script.Checkpoint()
@@ -1349,7 +1358,7 @@ class Lockstep:
             case script.Operate(operation=index, ready=ready):
                 await self._operate_other(task, index, ready=ready)
             case script.ToThread(body=body):
-                if self._scenario.workers:
+                if self._scenario.workers and "Submit" in self._loop.shows:
                     await self._to_thread(task, body)
             case script.Within(delay=delay, body=body):
                 await self._within(task, None if delay is None else delay * TICK, body)

@@ -227,13 +227,23 @@ class Supervised:
 
     def __init__(self, names: Names, job: Job) -> None:
         self._job = job
-        self._scope = names.scope(None)
+        self._names = names
+        self._scope: _CancelScope | None = None  # AnyIO's are made in a task
+        self._asked = False
         self._over = names.event()
         self._outcome: tuple[Outcome, str] = ("cancelled", "")
-        self.cancel = self._scope.cancel
+
+    def cancel(self) -> None:
+        """Ask for its cancellation, which may be before it has begun."""
+        self._asked = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def run(self) -> None:
         """What the task does."""
+        self._scope = self._names.scope(None)
+        if self._asked:
+            self._scope.cancel()
         try:
             with self._scope:
                 self._outcome = "value", await self._job()
