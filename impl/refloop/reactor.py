@@ -631,7 +631,7 @@ class Reactor:
 
     def _waited_for(self) -> bool:
         signals = -1 if self._signals is None else self._signals.fileno()
-        for slot in self._slots.values():  # noqa: SIM110  # any() makes a generator before each endless wait
+        for slot in self._slots.values():  # any() makes a generator before each endless wait
             if (slot.reader is not None or slot.writer is not None) and slot.fd != signals:
                 return True
         return False
