@@ -58,6 +58,10 @@ conformance: $(VENV)/installed
 	  --format markdown > build/conformance/conformance.md || test $$? -eq 1
 	mv build/conformance/conformance.md docs/conformance.md
 
+# The specification as a site, in build/docs/html.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m loopspec.conformance.site build/docs
+
 clean:
 	rm -rf $(VENV) build
 

@@ -18,7 +18,7 @@ from loopspec.clause import Clause, Level
 from loopspec.conformance.drawn import svg
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import printable
-from loopspec.conformance.report import LEGEND, LOOKS, replay_command
+from loopspec.conformance.report import LEGEND, LOOKS, cited, replay_command
 from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
 from loopspec.conformance.setting import Setting
 from loopspec.conformance.timeline import What, timeline
@@ -99,19 +99,13 @@ def _tallies(results: Results) -> Iterator[str]:
             for verdict, (_, word, _) in LOOKS.items()
             if counts[verdict]
         )
-        line = f"<li><strong>{_safe(_cited(name, loop))}</strong>: {shares or 'nothing judged'}"
+        line = f"<li><strong>{_safe(cited(name, loop))}</strong>: {shares or 'nothing judged'}"
         line += f"; {loop.scenarios:,} runs" if loop.scenarios else ""
         once = ", ".join(f"{id} ({count})" for id, count in loop.unrepeated.items())
         line += f"; seen once, not again when run again, and not counted: {_safe(once)}" if once else ""
         line += f'<br><span class="trouble">{_safe(loop.trouble)}</span>' if loop.trouble is not None else ""
         yield f"{line}</li>"
     yield "</ul>"
-
-
-def _cited(name: str, loop: LoopResult) -> str:
-    return (
-        loop.version if loop.version.startswith(loop.loop) else f"{loop.loop} {loop.version}".strip() or name
-    )
 
 
 def _filters(clauses: Sequence[Clause]) -> Iterator[str]:
