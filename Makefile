@@ -11,7 +11,7 @@ SAMPLE_SEED := 1
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: check test lint types suite evidence sample clean
+.PHONY: check test lint types suite bench evidence kills sample clean
 
 # Exit status 1 is a verdict, that some loop breaks a MUST, and asyncio does: the command has done its work.
 check: $(VENV)/installed
@@ -30,9 +30,17 @@ types: $(VENV)/installed-dev
 suite: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q --full
 
+# Measurements and no tests: they say what refloop costs beside its peers, and write docs/performance.md.
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m bench --write
+
 # Which tests and which mutants stand behind each clause, as `loopspec explain` tells it.
 evidence: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q --collect-only --write-evidence
+
+# What kills each named mutant, how soon and with how few steps, as `loopspec mutants` tells it.
+kills: $(VENV)/installed-dev
+	$(BIN)/python -m tests.mutants.kills
 
 # The sample of the README: paste what this prints.
 sample: $(VENV)/installed
@@ -73,6 +81,10 @@ $(BIN)/python:
 $(VENV)/installed: $(PACKAGING) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
+
+$(VENV)/installed-bench: $(PACKAGING) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-dev: $(PACKAGING) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

@@ -20,6 +20,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from loopspec.clause import register
 from loopspec.conformance.evidence import FILE, Citation, dump, gaps, gather, misquotes
@@ -61,6 +62,7 @@ def _held() -> tuple[set[str], set[threading.Thread]]:
 def nothing_is_left_behind() -> Iterator[None]:
     """The suite leaves no descriptor, no thread and no child process behind."""
     resource_tracker.ensure_running()  # multiprocessing's own, once for the life of the process
+    uvloop.new_event_loop().close()  # and libuv's own, a pipe for signals
     held = _held()
     yield
     gc.collect()  # what hangs in a cycle is not yet lost, and not yet given back

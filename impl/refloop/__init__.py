@@ -5,14 +5,17 @@ structured concurrency and level-triggered cancellation, and byte streams. Insta
 nanoseconds: ``await sleep(2 * SECOND)``.
 """
 
+from refloop.buffers import BufferedReceiver, BufferedSender
 from refloop.cancel import Cancelled, CancelScope, fail_after, fail_at, move_on_after, move_on_at
 from refloop.errors import (
     BusyResourceError,
     ClosedReactorError,
     ClosedResourceError,
     DeadlockError,
+    DelimiterNotFoundError,
     ForeignThreadError,
     ForkedError,
+    IncompleteReadError,
     TaskCancelledError,
     WorkerDeadlockError,
     WouldBlockError,
@@ -31,6 +34,8 @@ from refloop.streams import (
     open_tcp,
     open_unix,
     serve,
+    serve_tcp,
+    serve_unix,
 )
 from refloop.tasks import Raised, Returned, State, Task, Trap, WasCancelled, checkpoint
 from refloop.timers import Timer
@@ -52,6 +57,8 @@ __all__ = [
     "MILLISECOND",
     "SECOND",
     "WORKERS",
+    "BufferedReceiver",
+    "BufferedSender",
     "BusyResourceError",
     "CancelScope",
     "Cancelled",
@@ -60,11 +67,13 @@ __all__ = [
     "ClosedResourceError",
     "Condition",
     "DeadlockError",
+    "DelimiterNotFoundError",
     "Direction",
     "Event",
     "ForeignThreadError",
     "ForkedError",
     "Handle",
+    "IncompleteReadError",
     "Instrument",
     "Job",
     "Kernel",
@@ -110,6 +119,8 @@ __all__ = [
     "read_file",
     "run",
     "serve",
+    "serve_tcp",
+    "serve_unix",
     "sleep",
     "sleep_until",
     "to_thread",

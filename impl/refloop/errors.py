@@ -44,6 +44,14 @@ class WouldBlockError(Exception):
     """What was asked for without waiting is not there."""
 
 
+class IncompleteReadError(EOFError):
+    """The stream ended before what was asked for had come; what has come is there to be received."""
+
+
+class DelimiterNotFoundError(ValueError):
+    """More bytes than were allowed have come without the delimiter; they are there to be received."""
+
+
 class DeadlockError(RuntimeError):
     """Nothing is ready, no timer is armed, no descriptor and no thread is waited for, and tasks are left.
 

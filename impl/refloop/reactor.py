@@ -389,9 +389,9 @@ class Reactor:
             raise
 
     def _run_ready(self) -> None:
-        take = self.ready.popleft
-        for _ in range(len(self.ready)):
-            take().run()
+        ready = self.ready
+        for _ in range(len(ready)):
+            ready.popleft().run()
 
     # --- callbacks and timers -----------------------------------------------------------------------
 
@@ -408,7 +408,8 @@ class Reactor:
     def call_later(self, delay: int, callback: Callback, *args: object) -> Timer:
         """Run ``callback(*args)`` no earlier than ``delay`` nanoseconds from now, the clock being read
         here."""
-        self._mine()
+        if get_ident() != self._owner:
+            self._refuse()
         if delay < 0:
             raise ValueError(f"a delay of {delay} ns has passed already: call_at takes past deadlines")
         return self.timers.arm(self.clock() + delay, callback, args)
@@ -416,7 +417,8 @@ class Reactor:
     def call_at(self, deadline: int, callback: Callback, *args: object) -> Timer:
         """Run ``callback(*args)`` in the first timer phase that begins at or after instant ``deadline``, in
         nanoseconds of :attr:`clock`; a deadline in the past is due in the next phase."""
-        self._mine()
+        if get_ident() != self._owner:
+            self._refuse()
         return self.timers.arm(deadline, callback, args)
 
     def call_soon_threadsafe(self, callback: Callback, *args: object) -> Handle:

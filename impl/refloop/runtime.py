@@ -7,6 +7,7 @@ the end.
 **Deadlock.** When nothing is ready, no timer is armed and no descriptor is waited for, only another thread or
 a signal handler could still post. If there is neither, the tasks that are left wait for each other for ever,
 and the runtime says so with their names and reasons rather than sleep. A worker without a job will not post.
+A program that has other threads or handlers, and knows that they will not, says so: ``alone``.
 
 **Ctrl-C** could strike between any two instructions of the loop itself. :func:`run` therefore takes SIGINT,
 where Python's own handler has it: the first one cancels every task, and ``KeyboardInterrupt`` is raised when
@@ -96,12 +97,18 @@ class _Root(Home):
 class Runtime:
     """Coroutines on ``reactor``, in the thread that owns it; a thread has at most one runtime that is open.
 
-    ``instruments`` observe its tasks; for blocking calls there are at most ``workers`` threads. ``current``
-    is the task that is running, None between steps.
+    ``instruments`` observe its tasks; for blocking calls there are at most ``workers`` threads. ``alone``,
+    which may be changed, promises that no other thread and no handler of a signal will post: a deadlock is
+    then one whatever there is of these. ``current`` is the task that is running, None between steps.
     """
 
     def __init__(
-        self, reactor: Reactor, instruments: Sequence[Instrument] = (), *, workers: int = WORKERS
+        self,
+        reactor: Reactor,
+        instruments: Sequence[Instrument] = (),
+        *,
+        workers: int = WORKERS,
+        alone: bool = False,
     ) -> None:
         if here.runtime is not None:
             raise RuntimeError(
@@ -109,6 +116,7 @@ class Runtime:
             )
         self.reactor = reactor
         self.instruments = tuple(instruments)
+        self.alone = alone
         self.current: Task[object] | None = None
         self.main: Task[object] | None = None
         self.ready: Final = reactor.ready
@@ -204,7 +212,7 @@ class Runtime:
 
     def _stalled(self) -> None:
         tasks = self.tasks()
-        if tasks and not self.workers.busy and not _somebody_may_post(self.workers):
+        if tasks and not self.workers.busy and (self.alone or not _somebody_may_post(self.workers)):
             raise DeadlockError(tasks)
 
 
@@ -256,16 +264,17 @@ def run(
     kernel: Kernel = LINUX,
     instruments: Sequence[Instrument] = (),
     workers: int = WORKERS,
+    alone: bool = False,
 ) -> T:
     """Run ``await function(*args)`` on a reactor of its own; return its value or raise its error.
 
-    At most ``workers`` threads are there for blocking calls. Tasks that are left when it ends are cancelled
-    and waited for, as are jobs that have been begun. Ctrl-C cancels everything, waits for it to unwind, and
-    raises ``KeyboardInterrupt``.
+    At most ``workers`` threads are there for blocking calls; ``alone`` is as in :class:`Runtime`. Tasks that
+    are left when it ends are cancelled and waited for, as are jobs that have been begun. Ctrl-C cancels
+    everything, waits for it to unwind, and raises ``KeyboardInterrupt``.
     """
     reactor = Reactor(kernel)
     try:
-        runtime = Runtime(reactor, instruments, workers=workers)
+        runtime = Runtime(reactor, instruments, workers=workers, alone=alone)
         with _Interrupt(runtime):
             try:
                 return runtime.run_until_done(runtime.spawn(function, *args))

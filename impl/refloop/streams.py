@@ -37,6 +37,9 @@ RECEIVE_BYTES: Final = 65_536
 BACKLOG: Final = 1_024
 """How many connections the kernel holds for a listener that has not accepted them yet."""
 
+ACCEPTS: Final = 16
+"""How many connections a server accepts a turn: what a burst of newcomers may make the others wait for."""
+
 ACCEPT_BACK_OFF: Final = 100 * MILLISECOND
 """How long a listener rests when the process is out of descriptors: only time, or a close, can help."""
 
@@ -191,11 +194,20 @@ class Listener:
             self._readable.release()
             if self.closed:
                 raise ClosedResourceError("the listener was closed before the task that was woken ran")
-            try:
-                connection, _ = self.socket.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                continue  # another process took it, or the client has left again
-            return SocketStream(connection)
+            stream = self.accept_nowait()
+            if stream is not None:
+                return stream
+
+    def accept_nowait(self) -> SocketStream | None:
+        """The stream of a connection that waits to be accepted; None if none does, or if its client has left
+        again. Raises the OSError of ``accept(2)``, EMFILE for one."""
+        if self.closed:
+            raise ClosedResourceError("the listener has been closed")
+        try:
+            connection, _ = self.socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        return SocketStream(connection)
 
     def close(self) -> None:
         """Stop listening; who waits to accept gets :class:`ClosedResourceError`. Idempotent."""
@@ -215,19 +227,22 @@ async def serve(listener: Listener, handler: Callable[[SocketStream], Awaitable[
     """Accept connections until cancelled, and run ``handler(stream)`` for each, in a task of its own.
 
     The stream is closed when its handler ends. A handler's exception ends its connection and nothing else;
-    the reactor's ``on_error`` is told. Out of descriptors, it serves those it has and tries again a little
-    later.
+    the reactor's ``on_error`` is told. It accepts at most :data:`ACCEPTS` connections a turn. Out of
+    descriptors, it serves those it has and tries again a little later, after :data:`ACCEPT_BACK_OFF`.
     """
     async with TaskGroup() as group:
         while True:
             try:
-                stream = await listener.accept()
+                group.start_soon(_handle, handler, await listener.accept())
+                for _ in range(ACCEPTS - 1):
+                    stream = listener.accept_nowait()
+                    if stream is None:
+                        break
+                    group.start_soon(_handle, handler, stream)
             except OSError as error:
                 if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise
                 await sleep(ACCEPT_BACK_OFF)
-            else:
-                group.start_soon(_handle, handler, stream)
 
 
 async def _handle(handler: Callable[[SocketStream], Awaitable[object]], stream: SocketStream) -> None:
@@ -266,6 +281,42 @@ def listen_unix(path: str, *, backlog: int = BACKLOG) -> Listener:
     except BaseException:
         listening.close()
         raise
+
+
+async def serve_tcp(
+    handler: Callable[[SocketStream], Awaitable[object]],
+    host: str,
+    port: int,
+    *,
+    backlog: int = BACKLOG,
+    listening: Callable[[Listener], object] | None = None,
+) -> None:
+    """:func:`listen_tcp` and :func:`serve`, until cancelled; ``listening``, if given, is called with the
+    listener, whose port it may want to know."""
+    await _serve_and_close(listen_tcp(host, port, backlog=backlog), handler, listening)
+
+
+async def serve_unix(
+    handler: Callable[[SocketStream], Awaitable[object]],
+    path: str,
+    *,
+    backlog: int = BACKLOG,
+    listening: Callable[[Listener], object] | None = None,
+) -> None:
+    """:func:`listen_unix` and :func:`serve`, until cancelled; ``listening``, if given, is called with the
+    listener. The path is left behind, as it is whenever a Unix socket is closed."""
+    await _serve_and_close(listen_unix(path, backlog=backlog), handler, listening)
+
+
+async def _serve_and_close(
+    listener: Listener,
+    handler: Callable[[SocketStream], Awaitable[object]],
+    listening: Callable[[Listener], object] | None,
+) -> None:
+    with listener:
+        if listening is not None:
+            listening(listener)
+        await serve(listener, handler)
 
 
 async def open_tcp(host: str, port: int) -> SocketStream:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
@@ -27,8 +27,6 @@ from refloop.cancel import Cancelled, CancelScope
 from refloop.errors import TaskCancelledError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from refloop.runtime import Runtime
 
 T_co = TypeVar("T_co", covariant=True)
@@ -107,6 +105,10 @@ class Trap(ABC):
     def abort(self, task: Task[object], /) -> None:
         """Undo :meth:`arm`: ``task`` will not be woken, and what it waited for goes to the next."""
 
+    def __await__(self) -> Generator[Trap, None, None]:
+        # A task that waits holds this, and a generator would be three times as large.
+        return iter((self,))  # type: ignore[return-value]  # PEP 492 asks for an iterator and no more
+
     def describe(self) -> str:
         """The reason and its object, for reports."""
         return self.reason
@@ -130,15 +132,15 @@ CHECKPOINT: Final[Trap] = _NoWait()
 """Lets every other ready task run, and delivers cancellation."""
 
 
-@types.coroutine
-def suspend(trap: Trap) -> Generator[Trap, None, None]:
+def suspend(trap: Trap) -> Awaitable[None]:
     """Give up the thread until ``trap`` lets go; raises what the wait was ended with."""
-    yield trap
+    return trap
 
 
-def checkpoint() -> Awaitable[None]:
+@types.coroutine
+def checkpoint() -> Generator[Trap, None, None]:
     """Let the others run, and raise :class:`Cancelled` if the task is."""
-    return suspend(CHECKPOINT)
+    yield CHECKPOINT
 
 
 class ParkingLot(Trap):
@@ -218,13 +220,14 @@ class Task(Generic[T_co]):
 
     __slots__ = (
         "__weakref__",
+        "_context",
         "_coroutine",
         "_error",
         "_joiners",
         "_name",
         "_own_scope",
+        "_send",
         "_value",
-        "_within",
         "home",
         "runtime",
         "scope",
@@ -235,10 +238,14 @@ class Task(Generic[T_co]):
     def __init__(
         self, coroutine: Coroutine[Trap, None, T_co], name: str | None, home: Home, runtime: Runtime
     ) -> None:
-        if not hasattr(coroutine, "send"):
-            raise TypeError(f"a task runs an async function, and the one given returned {coroutine!r}")
+        try:
+            self._send = type(coroutine).send  # not the bound method: that would be one more object a step
+        except AttributeError:
+            raise TypeError(
+                f"a task runs an async function, and the one given returned {coroutine!r}"
+            ) from None
         self._coroutine = coroutine
-        self._within = copy_context().run  # a context of its own, in which is what its maker had
+        self._context = copy_context()  # of its own, in which is what its maker had
         self._name = name
         self.home = home
         self.runtime = runtime
@@ -259,9 +266,9 @@ class Task(Generic[T_co]):
         self.state = RUNNING
         try:
             if self._error is None:
-                trap = self._within(self._coroutine.send, None)
+                trap = self._context.run(self._send, self._coroutine, None)
             else:
-                trap = self._within(self._coroutine.throw, self._take_error())
+                trap = self._context.run(self._coroutine.throw, self._take_error())
         except StopIteration as stop:
             self._end(stop.value, None)
         except BaseException as failure:
@@ -390,7 +397,7 @@ class Task(Generic[T_co]):
         if self.state is WAITING:
             self.trap.abort(self)
         try:
-            self._within(self._coroutine.close)
+            self._context.run(self._coroutine.close)
         except Exception as error:
             self.runtime.reactor.on_error(error)
         self._end(None, Cancelled(self.scope))
@@ -401,7 +408,8 @@ class Task(Generic[T_co]):
         return self._joiners is not None and bool(self._joiners.parked)
 
     def __repr__(self) -> str:
-        return f"<task {self.name}: {self.waits_for}>"
+        # Without the object that it waits for: that may be a task, which waits for this one.
+        return f"<task {self.name}: {self.trap.reason if self.state is WAITING else self.state.value}>"
 
 
 def _refused(trap: object, refusal: Exception) -> Exception:

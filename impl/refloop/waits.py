@@ -86,7 +86,7 @@ class Readiness(Trap):
     def wait(self) -> Generator[Trap, None, None]:
         """Suspend until the descriptor is ready, or raise :class:`ClosedResourceError` if it is closed before
         this task runs again; the number may be somebody else's by then."""
-        yield from suspend(self)
+        yield self
         self.release()
         if self._slot.closed:
             raise ClosedResourceError(f"descriptor {self.fd} was closed before the task that was woken ran")
@@ -128,6 +128,8 @@ class Sleep(Trap):
         self._timer: Timer | None = None
 
     def arm(self, task: Task[object], /) -> None:
+        if self._timer is not None:
+            raise RuntimeError("a sleep is awaited once")
         self._timer = task.runtime.reactor.call_at(self.deadline, task.wake)
 
     def abort(self, _task: Task[object], /) -> None:

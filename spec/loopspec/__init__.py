@@ -7,3 +7,19 @@ instruments that make runs to judge live in :mod:`loopspec.conformance`.
 """
 
 __version__ = "0.1.0"
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loopspec.watching import watch
+
+__all__ = ["watch"]
+
+
+def __getattr__(name: str) -> object:
+    # The specification is light to import, and stays so for those who do not watch.
+    if name == "watch":
+        from loopspec.watching import watch
+
+        return watch
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,6 +24,9 @@ from loopspec.trace import (
     Done,
     End,
     Event,
+    GroupEnter,
+    GroupExit,
+    GroupStart,
     Make,
     Quiescent,
     Release,
@@ -47,7 +50,7 @@ from loopspec.trace import (
     Profile.ASYNC,
     source="trio checkpoints; trio issue 2973",
     watches={CancelRequest: "task", Begin: "task", End: "task", Done: "task"},
-    also={ScopeCancel: "task", ScopeExit: "task", Step: "task"},
+    also=dict.fromkeys((ScopeCancel, ScopeExit, Step, GroupEnter, GroupStart, GroupExit), "task"),
 )
 @value
 class AtCheckpoint:
@@ -55,7 +58,9 @@ class AtCheckpoint:
 
     # A checkpoint is an asynchronous operation: what is between two of them is not torn apart. So a task ends
     # cancelled only out of an operation that did, or before its first step, and an operation only if
-    # somebody has asked for it. Whether a cancelled one has left an effect, CANCEL.EFFECT counts.
+    # somebody has asked for it. A task group asks for itself when one of its tasks fails, which is another
+    # task's slice: who is in a group may be asked at any time. To leave a group is an operation, too. Whether
+    # a cancelled one has left an effect, CANCEL.EFFECT counts.
 
     asked: bool = False
     begun: bool = False
@@ -64,8 +69,10 @@ class AtCheckpoint:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case CancelRequest() | ScopeCancel():
+            case CancelRequest() | ScopeCancel() | GroupStart() | GroupEnter():
                 return replace(self, asked=True, unrun=self.unrun or not self.begun)
+            case GroupExit(outcome=outcome):
+                return replace(self, met=outcome == "cancelled")
             case Step():
                 return self if self.begun else replace(self, begun=True)
             case End(task=task, operation=operation, outcome="cancelled"):

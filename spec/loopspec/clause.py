@@ -35,7 +35,7 @@ RuleT = TypeVar("RuleT", bound=Callable[..., object])
 #: The modules whose import fills the register, one an area of the specification.
 AREAS = (
     *("call", "fd", "stream", "epoll", "loop", "timer", "wake", "work", "rpc"),
-    *("coro", "cancel", "prim", "fair", "flow", "server"),
+    *("coro", "cancel", "prim", "fair", "flow", "server", "env"),
 )
 
 

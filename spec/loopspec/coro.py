@@ -16,28 +16,51 @@ from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,
+    Alone,
+    Arm,
     Await,
     Begin,
     CancelRequest,
     Close,
+    Collect,
     Connect,
+    Deadlock,
+    Disarm,
+    Dispatch,
     Done,
     End,
     Event,
+    GroupEnter,
+    GroupExit,
+    GroupLeave,
+    GroupStart,
     HalfClose,
+    JobEnd,
     Joined,
     Leave,
+    Objects,
     Outcome,
     Quiescent,
     Read,
     Reason,
+    Rehearsal,
     Reset,
+    Run,
     ScopeCancel,
     Send,
     Settle,
+    Shown,
     Spawn,
     Step,
+    Submit,
+    Suspend,
     Threads,
+    TimerArm,
+    TimerCancel,
+    TimerFire,
+    Vanish,
+    WaitBegin,
+    WaitReturn,
 )
 
 # --- the life of a task -------------------------------------------------------------------------------
@@ -470,7 +493,7 @@ class OncePerWake:
             case "read" if wait.key in self.streams:
                 stream = self.streams[wait.key]
                 return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint" | "primitive" | "rpc":
+            case "read" | "write" | "checkpoint" | "primitive" | "rpc" | "room" | "group":
                 return True
 
     def _ends(self) -> Progress:
@@ -499,10 +522,12 @@ _CAUSE: dict[Reason, str] = {
     "sleep": "its instant, {key} ns, has come",
     "read": "stream {key} is readable",
     "write": "stream {key} is writable",
+    "room": "there is room in the buffer of stream {key}",
     "event": "event {key} is set",
     "join": "task {key} has ended",
     "primitive": "primitive {key} has what it waits for",
     "rpc": "call {key} is settled",
+    "group": "the children of group {key} have ended",
 }
 
 
@@ -721,3 +746,380 @@ class ThreadsIndependentOfTasks:
                 return Kept(after)
             case _:
                 return self
+
+
+# --- threads, and what decides ------------------------------------------------------------------------
+
+
+@clause(
+    "CORO.SWITCH.NOT_BY_KERNEL",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="CPU, thread, coroutine",
+    watches={Step: None, Suspend: None, WaitBegin: None, WaitReturn: None, Objects: None},
+    also=dict.fromkeys((Dispatch, TimerFire, Run, Submit)),
+)
+@value
+class NotByKernel:
+    """Switching coroutines switches no thread: a thread's voluntary suspensions do not grow with its
+    coroutine switches, and making coroutines makes no kernel object."""
+
+    # Held to this is a turn that does nothing but switch: in one with a handler it might be that one who had
+    # the thread suspended, and a job that is submitted may make a thread. Threads are kernel objects, too,
+    # and CORO.THREADS.INDEPENDENT_OF_TASKS's; here it is descriptors, compared with the sample of fewest
+    # tasks.
+
+    running: int | None = None
+    switches: int = 0
+    besides: bool = True  # something else than switching has happened since the wait
+    suspended: bool = False
+    fewest: tuple[int, int] | None = None  # tasks, descriptors
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case WaitReturn():
+                return NotByKernel(fewest=self.fewest, besides=False)
+            case Step(task=task) if task != self.running:
+                return replace(self, running=task, switches=self.switches + 1)
+            case Suspend(thread="loop"):
+                return replace(self, suspended=True)
+            case Dispatch() | TimerFire() | Run() | Submit():
+                return replace(self, besides=True)
+            case WaitBegin():
+                return self._turn_over()
+            case Objects(descriptors=descriptors, tasks=tasks):
+                return self._sample(tasks, descriptors)
+            case _:
+                return self
+
+    def _turn_over(self) -> Progress:
+        # What is told while it waits is the wait's.
+        after = NotByKernel(fewest=self.fewest)
+        if self.besides or self.switches < 2:
+            return after
+        if self.suspended:
+            return Broken("no suspension of the thread", f"{self.switches} switches and a suspension", after)
+        return Kept(after)
+
+    def _sample(self, tasks: int, descriptors: int) -> Progress:
+        sample = (tasks, descriptors)
+        if self.fewest is None:
+            return replace(self, fewest=sample)
+        before, base = self.fewest
+        if tasks > before and descriptors > base:
+            return Broken(
+                f"{base} descriptors with {tasks} tasks, as with {before}",
+                f"{descriptors} descriptors",
+                replace(self, fewest=sample),
+            )
+        after = replace(self, fewest=min(sample, self.fewest))
+        return Kept(after) if tasks > before else after
+
+
+@clause(
+    "CORO.ORDER.BY_PROGRAM",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="CPU, thread, coroutine",
+    watches={Rehearsal: None, Step: None},
+    also={Quiescent: None},
+)
+@value
+class OrderByProgram:
+    """Within a thread's time the program, not the kernel, decides which coroutine runs: the same schedule
+    gives the same order."""
+
+    # The premise is that there was a choice: a step of another task than the one before.
+
+    before: tuple[int, ...] | None = None
+    place: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Rehearsal(steps=steps):
+                return OrderByProgram(steps)
+            case Step(task=task) if self.before is not None:
+                return self._stepped(self.before, task)
+            case Quiescent() if self.before is not None and self.place < len(self.before):
+                return Broken(f"a step of task {self.before[self.place]}, as before", "no more steps", None)
+            case _:
+                return self
+
+    def _stepped(self, before: tuple[int, ...], task: int) -> Progress:
+        then = before[self.place] if self.place < len(before) else None
+        if then != task:
+            allowed = "no more steps" if then is None else f"a step of task {then}"
+            # One difference brings about others, and they say no more.
+            return Broken(f"{allowed}, as before", f"a step of task {task}", None)
+        after = OrderByProgram(before, self.place + 1)
+        return Kept(after) if self.place and before[self.place - 1] != task else after
+
+
+# --- what holds a task, and what nothing will wake -----------------------------------------------------
+
+
+@clause(
+    "CORO.TASK.STRONGLY_HELD",
+    Level.SHOULD,
+    Kind.INV,
+    Profile.ASYNC,
+    source="vanishing tasks: cpython issue 91887",
+    watches={Spawn: None, Await: None, Collect: None, Vanish: None},
+    also={Step: None, Done: None},
+)
+@value
+class StronglyHeld:
+    """A live task is strongly held by its scheduler or its waiter."""
+
+    # Who waits for a future holds it, and the future holds who waits; if nobody holds one of the two, a
+    # garbage collector takes both. The premise is that it runs while a task waits.
+
+    waits: Map[int, None] = Map()
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Await(task=task):
+                return StronglyHeld(self.waits.put(task, None))
+            case Step(task=task) | Done(task=task):
+                return StronglyHeld(self.waits.drop(task))
+            case Collect():
+                return Kept(self) if self.waits else self
+            case Vanish(task=task):
+                return Broken(
+                    f"task {task} lives until it has ended",
+                    "it was destroyed",
+                    StronglyHeld(self.waits.drop(task)),
+                )
+            case _:
+                return self
+
+
+_MUTUAL: frozenset[Reason] = frozenset(("event", "join", "primitive", "group"))
+"""The reasons that only another task, a callback, or somebody else can bring about."""
+
+
+@clause(
+    "CORO.DEADLOCK.REPORTED",
+    Level.SHOULD,
+    Kind.BOUND,
+    Profile.ASYNC,
+    source="trio's and Go's reports of a deadlock",
+    watches={Alone: None, Spawn: None, Await: None, WaitBegin: None},
+    also=dict.fromkeys(
+        (Deadlock, Step, Done, TimerArm, TimerFire, TimerCancel, Arm, Disarm, Submit, JobEnd, Vanish)
+    ),
+)
+@value
+class DeadlockReported:
+    """When nothing is ready, no timer is armed and no descriptor or thread is waited for, the runtime reports
+    the deadlock and its waiters."""
+
+    # That nothing is ready and no timer armed is what a wait without end says, by the loop's own account. A
+    # report is held to the trace's: what it names is who waits, and nothing else could come.
+
+    alone: bool = False
+    tasks: Map[int, Reason | None] = Map()  # live ones, and what each waits for
+    others: Map[tuple[str, int], None] = Map()  # timers, registrations, jobs
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Alone():
+                return replace(self, alone=True)
+            case Spawn(task=task) | Step(task=task):
+                return replace(self, tasks=self.tasks.put(task, None))
+            case Await(task=task, reason=reason):
+                return replace(self, tasks=self.tasks.put(task, reason))
+            case Done(task=task) | Vanish(task=task):
+                return replace(self, tasks=self.tasks.drop(task))
+            case TimerArm(timer=number):
+                return self._has("timer", number)
+            case TimerFire(timer=number) | TimerCancel(timer=number):
+                return self._has_not("timer", number)
+            case Arm(registration=number):
+                return self._has("registration", number)
+            case Disarm(registration=number):
+                return self._has_not("registration", number)
+            case Submit(job=number):
+                return self._has("job", number)
+            case JobEnd(job=number):
+                return self._has_not("job", number)
+            case WaitBegin(timeout=None) if self.alone and self._deadlock():
+                return Broken(
+                    f"the deadlock of {_listed(self._waiters())} is reported", "the loop sleeps", self
+                )
+            case Deadlock(tasks=named):
+                return self._reported(named)
+            case _:
+                return self
+
+    def _has(self, kind: str, number: int) -> DeadlockReported:
+        return replace(self, others=self.others.put((kind, number), None))
+
+    def _has_not(self, kind: str, number: int) -> DeadlockReported:
+        return replace(self, others=self.others.drop((kind, number)))
+
+    def _waiters(self) -> tuple[int, ...]:
+        return tuple(sorted(self.tasks))
+
+    def _deadlock(self) -> bool:
+        waits = all(reason in _MUTUAL for reason in self.tasks.values())
+        return bool(self.tasks) and waits and not self.others
+
+    def _reported(self, named: tuple[int, ...]) -> Progress:
+        if not self._deadlock():
+            return Broken("no report: something else can come", f"a deadlock of {_listed(named)}", self)
+        if tuple(sorted(named)) != self._waiters():
+            return Broken(f"a deadlock of {_listed(self._waiters())}", f"one of {_listed(named)}", self)
+        return Kept(self)
+
+
+def _listed(tasks: tuple[int, ...]) -> str:
+    return ", ".join(f"task {task}" for task in tasks) or "nobody"
+
+
+# --- task groups --------------------------------------------------------------------------------------
+
+_TURNS_TO_CANCEL = 2
+"""So many turns after the failure of one a group's other children may still succeed in what they do: a loop
+may tell the group of it by a callback, and that may have to wait its turn."""
+
+
+@value
+class _Group:
+    """A task group that has not ended: its live children, and what has failed in it since which turn."""
+
+    live: Map[int, None] = Map()
+    children: int = 0
+    errors: Map[str, None] = Map()
+    failed: int | None = None
+
+    def fails(self, turn: int, error: str) -> _Group:
+        failed = turn if self.failed is None else self.failed
+        return replace(self, errors=self.errors.put(error, None), failed=failed)
+
+
+@clause(
+    "CORO.GROUP.CHILD_WITHIN_PARENT",
+    Level.SHOULD,
+    Kind.INV,
+    Profile.ASYNC,
+    source="structured concurrency: trio nurseries; PEP 654",
+    watches=dict.fromkeys((GroupEnter, GroupStart, GroupLeave, GroupExit, Done)),
+    also={End: None, Quiescent: None},
+)
+@value
+class ChildWithinParent:
+    """A task group ends after all of its children; a failing child cancels its siblings, and no error is
+    lost."""
+
+    groups: Map[int, _Group] = Map()
+    homes: Map[int, int] = Map()  # of live children: their group
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case GroupEnter(group=group):
+                return replace(self, groups=self.groups.put(group, _Group()))
+            case GroupStart(group=group, task=task):
+                known = self.groups[group]
+                known = replace(known, live=known.live.put(task, None), children=known.children + 1)
+                return ChildWithinParent(self.groups.put(group, known), self.homes.put(task, group))
+            case GroupLeave(turn=turn, group=group, outcome="error", value=value):
+                return self._with(group, self.groups[group].fails(turn, value))
+            case Done(turn=turn, task=task, outcome=outcome, value=value) if task in self.homes:
+                return self._child_ends(turn, task, outcome, value)
+            case End(turn=turn, task=task, outcome="value") if task in self.homes:
+                return self._succeeds(turn, task, self.groups[self.homes[task]].failed)
+            case GroupExit(group=group, errors=errors):
+                return self._ends(group, self.groups[group], errors)
+            case Quiescent():
+                return self._rests()
+            case _:
+                return self
+
+    def _with(self, group: int, known: _Group) -> ChildWithinParent:
+        return replace(self, groups=self.groups.put(group, known))
+
+    def _child_ends(self, turn: int, task: int, outcome: Outcome, value: str) -> ChildWithinParent:
+        group = self.homes[task]
+        after = replace(self, homes=self.homes.drop(task))
+        known = self.groups.get(group)
+        if known is None:  # it has ended without this child, and that has been said
+            return after
+        known = replace(known, live=known.live.drop(task))
+        return after._with(group, known.fails(turn, value) if outcome == "error" else known)
+
+    def _succeeds(self, turn: int, task: int, failed: int | None) -> Progress:
+        if failed is None or turn <= failed + _TURNS_TO_CANCEL:
+            return self
+        return Broken(
+            f"task {task} is cancelled, since its group failed in turn {failed}",
+            f"its operation returned in turn {turn}",
+            self,
+        )
+
+    def _ends(self, group: int, known: _Group, errors: tuple[str, ...]) -> Progress:
+        gone = [task for task, home in self.homes.items() if home == group]
+        after = ChildWithinParent(self.groups.drop(group), self.homes.drop_all(gone))
+        if known.live:
+            left = _listed(tuple(sorted(known.live)))
+            return Broken(f"group {group} ends after {left}", f"it ends, and leaves {left} behind", after)
+        lost = sorted(error for error in known.errors if error not in errors)
+        if lost:
+            told = ", ".join(errors) or "no error"
+            return Broken(f"{', '.join(lost)} leaves group {group}", f"{told} left it", after)
+        return Kept(after) if known.children else after
+
+    def _rests(self) -> Progress:
+        failed = [group for group, known in self.groups.items() if known.failed is not None and known.live]
+        if not failed:
+            return self
+        left = _listed(tuple(sorted(self.groups[failed[0]].live)))
+        return Broken(
+            f"{left} is cancelled, since a sibling has failed",
+            "nothing more happens, and it waits on",
+            replace(self, groups=self.groups.drop_all(failed)),
+        )
+
+
+# --- coroutines, callbacks, threads -------------------------------------------------------------------
+
+
+@clause(
+    "CORO.STYLE.SAME_EFFECT",
+    Level.MUST,
+    Kind.INV,
+    Profile.ASYNC,
+    source="coroutines: asynchronous programming in synchronous style",
+    watches={Shown: "stream"},
+)
+@value
+class SameEffect:
+    """A handler written as a coroutine shows every client what the same handler shows when written with
+    callbacks or with a thread."""
+
+    # The same script is played to each, and each tells of each client in turn.
+
+    first: Shown | None = None
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Shown() if self.first is None:
+                return SameEffect(event)
+            case Shown(style=style, stream=stream, data=data, ended=ended) if self.first is not None:
+                if (data, ended) == (self.first.data, self.first.ended):
+                    return Kept(self)
+                return Broken(
+                    f"of client {stream}: {_shown(self.first.data, ended=self.first.ended)}, as by "
+                    f"{self.first.style}",
+                    f"by {style}: {_shown(data, ended=ended)}",
+                    self,
+                )
+            case _:
+                return self
+
+
+def _shown(data: bytes, *, ended: bool) -> str:
+    told = repr(data)[1:] if len(data) <= 24 else f"{len(data)} bytes, the last {data[-12:]!r}"
+    return told + (" and the end" if ended else "")

@@ -18,6 +18,7 @@ from loopspec.loop import LOOP_THREAD
 from loopspec.ready import Agenda, Armed, Due, Table, Thing, Waiting, armed, disarmed, named
 from loopspec.trace import (
     Abandon,
+    Accept,
     Arm,
     AtRest,
     Await,
@@ -29,6 +30,7 @@ from loopspec.trace import (
     Done,
     Enqueue,
     Event,
+    Exhausted,
     HalfClose,
     Leave,
     Post,
@@ -403,6 +405,7 @@ class NoneStarves:
         WaitReturn: None,
         Suspend: None,
         Quiescent: None,
+        Exhausted: None,
     },
 )
 @value
@@ -410,11 +413,13 @@ class SilentClientDelaysNobody:
     """A client that connects and says nothing delays no other client."""
 
     # Seen from the clients of an echo server: when it sleeps, or nothing more happens, everyone who reads has
-    # got back what it sent. Held against the clause only while there is a silent client.
+    # got back what it sent. Held against the clause only while there is a silent client. Of a server that has
+    # been out of descriptors LOOP.ACCEPT.OUT_OF_DESCRIPTORS tells: whom it has not accepted it cannot serve.
 
     silent: Map[int, None] = Map()
     owed: Map[int, int] = Map()  # by client that echoes and reads: bytes on their way back
     waiting: bool = False
+    short: bool = False  # of descriptors, once
 
     def after(self, event: Event) -> Progress:
         match event:
@@ -430,7 +435,9 @@ class SilentClientDelaysNobody:
                 return self._rests("the server sleeps")
             case Quiescent() if self.silent:
                 return self._rests("nothing more happens")
-            case Connect(stream=stream, echo=True):
+            case Exhausted():
+                return SilentClientDelaysNobody(short=True)
+            case Connect(stream=stream, echo=True) if not self.short:
                 return replace(self, silent=self.silent.put(stream, None), owed=self.owed.put(stream, 0))
             case HalfClose(stream=stream):
                 return replace(self, silent=self.silent.drop(stream))
@@ -490,3 +497,82 @@ class SlowReaderDelaysNobody(server.ServerRule):
     def _slow(self) -> bool:
         """Whether somebody who does not read has asked for something."""
         return any(client.asked and not client.reading for _, client in self.world.here())
+
+
+# --- one turn of one client -----------------------------------------------------------------------------
+
+MOST_BYTES = 262_144
+"""B, how many bytes of one client a turn moves at most: what asyncio takes in one receive, the most among the
+loops that take a fixed amount (trio, curio, refloop: 65,536; libuv takes that up to 32 times)."""
+
+MOST_ACCEPTS = 100
+"""A, how many connections a turn accepts at most: as many as asyncio does with its own backlog. Others take
+one (trio, nginx), ten (Redis), or sixteen (refloop)."""
+
+
+@clause(
+    "FAIR.DISPATCH.CAPPED",
+    Level.SHOULD,
+    Kind.BOUND,
+    Profile.LOOP,
+    source="nginx sendfile_max_chunk; Redis NET_MAX_WRITES_PER_EVENT; CPython issue 72093",
+    watches={Connect: None, Receive: None, WaitReturn: None},
+    also={Accept: None, Send: None},
+)
+@value
+class Capped:
+    """One dispatch moves at most B bytes, or accepts at most A connections, before others run."""
+
+    # Seen from the clients of an echo server, to whom comes back between two waits what a dispatch moved.
+    # The premise is that a turn left something undone: a client that has more to get back, or a connection
+    # that waits on.
+
+    owed: Map[int, int] = Map()
+    moved: Map[int, int] = Map()  # in this turn
+    accepted: int = 0  # in this turn
+    pending: int = 0
+    said: bool = False
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Connect(stream=stream, echo=True):
+                return replace(self, owed=self.owed.put(stream, 0), pending=self.pending + 1)
+            case Send(stream=stream, data=data) if stream in self.owed:
+                return replace(self, owed=self.owed.put(stream, self.owed[stream] + len(data)))
+            case Receive(stream=stream, data=data) if stream in self.owed and data:
+                return self._moves(stream, len(data))
+            case Accept(turn=turn, error=None):
+                return self._accepts(turn)
+            case WaitReturn():
+                return self._turns()
+            case _:
+                return self
+
+    def _turns(self) -> Progress:
+        if not self.moved and not self.accepted:
+            return self if not self.said else replace(self, said=False)
+        left = [stream for stream in self.moved if self.owed[stream] > 0]
+        after = Capped(self.owed, pending=self.pending)
+        return Kept(after) if left or (self.accepted and self.pending > 0) else after
+
+    def _moves(self, stream: int, size: int) -> Progress:
+        moved = self.moved.get(stream, 0) + size
+        owed = self.owed.put(stream, self.owed[stream] - size)
+        after = replace(self, owed=owed, moved=self.moved.put(stream, moved))
+        if moved <= MOST_BYTES or self.said:
+            return after
+        return Broken(
+            f"at most {MOST_BYTES:,} bytes of client {stream} in one turn",
+            f"{moved:,} came back",
+            replace(after, said=True),
+        )
+
+    def _accepts(self, turn: int) -> Progress:
+        after = replace(self, accepted=self.accepted + 1, pending=self.pending - 1)
+        if after.accepted <= MOST_ACCEPTS or self.said:
+            return after
+        return Broken(
+            f"at most {MOST_ACCEPTS} connections are accepted in turn {turn}",
+            f"{after.accepted} were",
+            replace(after, said=True),
+        )

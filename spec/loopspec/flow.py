@@ -13,10 +13,12 @@ from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,
     Await,
+    Buffered,
     CancelRequest,
     Close,
     Connect,
     Event,
+    HighWater,
     Leave,
     Receive,
     Refuse,
@@ -123,3 +125,47 @@ class HandedOver:
                 )
             case _:
                 return None
+
+
+@clause(
+    "FLOW.BUFFER.BOUNDED",
+    Level.MUST,
+    Kind.BOUND,
+    Profile.ASYNC,
+    source="asyncio StreamWriter.drain; CPython issue 116279",
+    watches={HighWater: "stream", Buffered: "stream"},
+    also={Write: "stream"},
+)
+@value
+class BufferBounded:
+    """Bytes accepted and not yet written are at most the high-water mark plus one write; above it the writer
+    is suspended."""
+
+    # One write: the largest of those that were accepted since the mark was last kept. Whether the writer is
+    # suspended behind the write that brings it above the mark or before its next is the loop's choice; that
+    # it is suspended shows in the bound. The premise is that the mark is passed.
+
+    mark: int | None = None
+    largest: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case HighWater(mark=mark):
+                return BufferBounded(mark)
+            case Write(data=data) if self.mark is not None:
+                return BufferBounded(self.mark, max(self.largest, len(data)))
+            case Buffered(held=held) if self.mark is not None:
+                if held > self.mark:
+                    return self._above(event.stream, held, self.mark)
+                return BufferBounded(self.mark)
+            case _:
+                return self
+
+    def _above(self, stream: int, held: int, mark: int) -> Progress:
+        if held <= mark + self.largest:
+            return Kept(self)
+        return Broken(
+            f"at most {mark} + {self.largest} bytes are held for stream {stream}",
+            f"{held} are held",
+            BufferBounded(),
+        )

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple, assert_never
 
+from loopspec import descriptors
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map, value
 from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.ready import Agenda, Armed, Due, Table, armed, disarmed, found, named
 from loopspec.trace import (
     Abandon,
+    Accept,
     Arm,
     Await,
     CancelRequest,
@@ -75,6 +77,9 @@ from loopspec.trace import (
 
 LOOP_THREAD = "loop"
 """What a trace calls the thread that the loop runs on."""
+
+RULES = (descriptors,)
+"""The modules with rules of LOOP besides this one."""
 
 
 # --- the turn -----------------------------------------------------------------------------------------
@@ -182,6 +187,7 @@ class TurnSnapshot:
         Interrupted: None,
         Signal: None,
         Trespass: None,
+        Accept: None,
     },
 )
 @value
@@ -209,6 +215,8 @@ class IdleMeansIdle:
         match event:
             case Send() | Receive():
                 return self._caused()
+            case Accept(error=error):
+                return self._caused(RETRY) if error == "EMFILE" else self
             case Step() | Dispatch() | Run() | TimerFire() | RpcSettle():
                 if self.busy:
                     return self
@@ -220,8 +228,8 @@ class IdleMeansIdle:
             case _:
                 return self._caused()
 
-    def _caused(self) -> IdleMeansIdle:
-        causes, recent = self.causes + 1, self.recent + 1
+    def _caused(self, count: int = 1) -> IdleMeansIdle:
+        causes, recent = self.causes + count, self.recent + count
         return IdleMeansIdle(causes, recent, self.sleeps, self.polls, self.poll, self.busy)
 
     def _turn_ends(self, turn: int, *, poll: bool) -> Progress:
@@ -237,6 +245,10 @@ class IdleMeansIdle:
             IdleMeansIdle(poll=poll),
         )
 
+
+RETRY = 3
+"""What a listener costs that found no descriptor, and that a trace does not show: the timer that ends its
+rest, the report of what waits for it still, and one report that comes before it has left the interest set."""
 
 HOPS = 8
 """How many turns a loop may take to pass one event on through steps of its own. asyncio takes four from a
@@ -1105,9 +1117,10 @@ class WaitTimeout:
         match event:
             case Step(task=task, at=at):
                 if at == self.now and task not in self.tasks and task not in self.sleepers:
-                    return self
+                    # Whatever it has waited for, it was ready when the loop polled.
+                    return replace(self, polls=0) if self.polls else self
                 sleepers, tasks = self.sleepers.drop(task), self.tasks.drop(task)
-                return replace(self, sleepers=sleepers, tasks=tasks, now=at)
+                return replace(self, sleepers=sleepers, tasks=tasks, now=at, polls=0)
             case Await(reason="checkpoint", task=task):
                 return replace(self, tasks=self.tasks.put(task, None))
             case Await(reason="sleep", task=task, key=instant):

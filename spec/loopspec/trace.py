@@ -31,14 +31,20 @@ Direction: TypeAlias = Literal["read", "write"]
 #: Why a task is suspended, and so what may resume it: ``checkpoint`` nothing but its turn, ``sleep`` the
 #: instant ``key``, ``read`` and ``write`` readiness of stream ``key``, ``event`` event ``key`` being set,
 #: ``join`` the end of task ``key``, ``primitive`` what primitive ``key`` gives, ``rpc`` the settlement of
-#: remote call ``key``.
-Reason: TypeAlias = Literal["checkpoint", "sleep", "read", "write", "event", "join", "primitive", "rpc"]
+#: remote call ``key``, ``room`` room in the buffer of stream ``key``'s writer, ``group`` the end of all
+#: children of group ``key``.
+Reason: TypeAlias = Literal[
+    "checkpoint", "sleep", "read", "write", "event", "join", "primitive", "rpc", "room", "group"
+]
 
 #: What tasks share and wait for. A condition has a lock, which counts as the same primitive.
 Primitive: TypeAlias = Literal["lock", "semaphore", "condition", "queue"]
 
 #: What a task may want of a primitive: its lock or a token, a notification, a place for an item, an item.
 Verb: TypeAlias = Literal["acquire", "wait", "put", "get"]
+
+#: When a registration that is not level-triggered is reported: when it becomes ready, or once.
+Trigger: TypeAlias = Literal["edge", "one-shot"]
 
 #: How an operation or a task ended.
 Outcome: TypeAlias = Literal["value", "error", "cancelled"]
@@ -372,6 +378,115 @@ class RefusePost:
     thread: str
 
 
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """``registration``, which has just been armed for one direction of ``fd``, is not level-triggered."""
+
+    turn: int
+    registration: int
+    fd: int
+    stream: int
+    direction: Direction
+    trigger: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Rearm:
+    """The call that re-arms ``registration`` of ``fd`` has returned."""
+
+    turn: int
+    registration: int
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The handler of ``registration`` of ``fd`` has seen EAGAIN."""
+
+    turn: int
+    registration: int
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """The loop sleeps, and the kernel's account of its interest in ``fd`` is ``mask``."""
+
+    turn: int
+    fd: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """``task`` asks the loop for connection ``dial``."""
+
+    turn: int
+    task: int
+    dial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dialed:
+    """The kernel has brought the connecting of ``dial`` to an end, or has since torn the connection down: its
+    socket is writable, and its SO_ERROR is the errno of that name, None for 0."""
+
+    dial: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DialSettle:
+    """Who asked for ``dial`` is told how it ended; ``error`` is the name of the errno."""
+
+    turn: int
+    dial: int
+    outcome: Outcome
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The loop has called accept(2) on the listener of its echo server, at instant ``at``; ``error`` is the
+    name of the errno, None if it got the connection that has waited longest."""
+
+    turn: int
+    at: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """The process is out of descriptors from here on: accept(2) fails."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relieved:
+    """The process has descriptors again."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class HighWater:
+    """The loop is asked to buffer what is written to ``stream``, up to ``mark`` bytes."""
+
+    turn: int
+    stream: int
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
+class Buffered:
+    """Of what the loop has accepted for ``stream``, the kernel has all but ``held`` bytes."""
+
+    turn: int
+    stream: int
+    held: int
+
+
 # --- coroutines ---------------------------------------------------------------------------------------
 
 
@@ -466,6 +581,97 @@ class Threads:
     turn: int
     threads: int
     tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The process has ``descriptors`` open descriptors while the loop has ``tasks`` live tasks, and none of
+    them is a client's."""
+
+    turn: int
+    descriptors: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The garbage collector has run, and nobody outside the loop holds a task that was forgotten."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vanish:
+    """``task``, which had not ended, has been destroyed."""
+
+    turn: int
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """In a run before this one, of the same program on another loop of this kind, the tasks were resumed in
+    this order, from the first step to the last."""
+
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The loop is told that nobody else will make anything ready: no other thread posts, no signal has a
+    handler."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlock:
+    """The loop reports that ``tasks``, in the order in which they were spawned, wait for each other and for
+    nothing else."""
+
+    turn: int
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEnter:
+    """``task`` enters task group ``group``."""
+
+    turn: int
+    task: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStart:
+    """``task``, which has just been spawned, is a child of ``group``."""
+
+    turn: int
+    group: int
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLeave:
+    """The block of ``group`` is over for the ``task`` that entered it, which waits for the children now;
+    ``value`` tells an error."""
+
+    turn: int
+    task: int
+    group: int
+    outcome: Outcome
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupExit:
+    """``group`` has ended; ``errors`` are those that have left it, one from each that failed."""
+
+    turn: int
+    task: int
+    group: int
+    outcome: Outcome
+    errors: tuple[str, ...]
 
 
 # --- worker threads -----------------------------------------------------------------------------------
@@ -863,6 +1069,24 @@ class Shut:
 
 
 @dataclass(frozen=True, slots=True)
+class Polled:
+    """What poll(2) says, right after the wait that ends turn ``turn``, of the level-triggered descriptors in
+    its interest set: (fd, event mask) pairs of those that are ready for what the loop asks. The wait had room
+    for more."""
+
+    turn: int
+    ready: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """``thread`` does not come out of what it does, by the kernel's account: it is suspended where nothing
+    will come, or goes on and on. The run is broken off."""
+
+    thread: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quiescent:
     """The world has nothing left to do: no client acts again, no timer is armed, and the loop sleeps."""
 
@@ -919,6 +1143,17 @@ class AtRest:
     others: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All that client ``stream`` of a script was shown by a server whose handler is written in ``style``:
+    ``data``, and then (``ended``) the end."""
+
+    style: str
+    stream: int
+    data: bytes
+    ended: bool
+
+
 Event: TypeAlias = (
     Call
     | Return
@@ -953,6 +1188,18 @@ Event: TypeAlias = (
     | Closing
     | Closed
     | RefusePost
+    | Triggered
+    | Rearm
+    | Drained
+    | Interest
+    | Dial
+    | Dialed
+    | DialSettle
+    | Accept
+    | Exhausted
+    | Relieved
+    | HighWater
+    | Buffered
     | Spawn
     | Step
     | Begin
@@ -963,6 +1210,16 @@ Event: TypeAlias = (
     | Done
     | Joined
     | Threads
+    | Objects
+    | Collect
+    | Vanish
+    | Rehearsal
+    | Alone
+    | Deadlock
+    | GroupEnter
+    | GroupStart
+    | GroupLeave
+    | GroupExit
     | Pool
     | Submit
     | JobRefuse
@@ -1004,12 +1261,15 @@ Event: TypeAlias = (
     | Write
     | Room
     | Shut
+    | Polled
+    | Hang
     | Quiescent
     | Serves
     | Hold
     | Free
     | Crash
     | AtRest
+    | Shown
 )
 
 EVENTS: dict[str, type[Event]] = {event.__name__: event for event in get_args(Event)}

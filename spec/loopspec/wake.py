@@ -189,7 +189,8 @@ class ChannelOneBit:
             case Suspend():
                 return self
             case _:
-                return replace(self, quiet=False) if self.quiet else self
+                # A worker may act between two waits, and signal for itself.
+                return replace(self, taken=0, quiet=False) if self.taken else self
 
 
 @clause(

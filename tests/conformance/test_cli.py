@@ -64,13 +64,16 @@ class FakeCampaign(ModuleType):
         examples: int,
         seed: int,
         on_progress: Callable[[Progress], None],
+        isolate: bool = False,
     ) -> dict[str, LoopResult]:
         self.asked.append(Asked(tuple(loops), tuple(entry.id for entry in clauses), examples, seed))
         for done in range(3):
             on_progress(Progress("good", "generated scenarios", done, 3))
         return self._answered()
 
-    def replay(self, loops: Sequence[str], token: str, clauses: tuple[Clause, ...]) -> dict[str, LoopResult]:
+    def replay(
+        self, loops: Sequence[str], token: str, clauses: tuple[Clause, ...], *, isolate: bool = False
+    ) -> dict[str, LoopResult]:
         self.asked.append(Asked(tuple(loops), tuple(entry.id for entry in clauses), token=token))
         return self._answered()
 
@@ -137,7 +140,7 @@ def test_without_names_the_reference_implementation_is_judged_with_a_seed_that_i
 ) -> None:
     result = run("check")
     (asked,) = campaign.asked
-    assert (asked.loops, asked.examples) == (("refloop",), 123)
+    assert (asked.loops, asked.examples) == (("refloop", "refloop@model"), 123)
     assert f"seed {asked.seed} · 123 examples" in result.stdout
 
 

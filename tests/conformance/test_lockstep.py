@@ -128,7 +128,7 @@ def test_a_callback_that_is_suspended_for_ever_is_broken_off(other: Hand) -> Non
 
     with ours, theirs:
         events = run(other, Blocked, SOON)
-    assert events[-1] == trace.Suspend("loop")
+    assert events[-2:] == [trace.Suspend("loop"), trace.Hang("loop")]
     assert not any(isinstance(event, trace.Quiescent) for event in events)
 
 
@@ -168,7 +168,7 @@ def test_a_post_that_is_suspended_for_ever_is_broken_off_and_told_of_the_poster(
     before = set(threading.enumerate())
     with ours, theirs:
         events = run(other, Blocked, Scenario(0, False, False, (), (At(0, False, s.Post(1, ())),)))
-        assert events[-1] == trace.Suspend("hand")
+        assert events[-2:] == [trace.Suspend("hand"), trace.Hang("hand")]
         assert run(other, RefloopLoop, SOON)[-1] == trace.Quiescent(2)
     for abandoned in before - {threading.current_thread()}:
         abandoned.join()

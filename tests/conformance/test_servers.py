@@ -37,8 +37,13 @@ from tests.mutants.server import SERVER_MUTANTS, ServerMutant
 EXAMPLES = 60
 SEED = 1
 
-CLAUSES = select(["SERVER", "FAIR.SLOW_READER"])
-OF_ALL = {"SERVER.ALL.SAME_ANSWERS", "SERVER.ALL.ONE_AT_A_TIME", "SERVER.ALL.LEAKS_NOTHING"}
+CLAUSES = select(["SERVER", "FAIR.SLOW_READER", "ENV.PEER"])
+OF_ALL = {
+    "SERVER.ALL.SAME_ANSWERS",
+    "SERVER.ALL.ONE_AT_A_TIME",
+    "SERVER.ALL.LEAKS_NOTHING",
+    "ENV.PEER.ARBITRARY",
+}
 OF_ONE: Mapping[str, set[str]] = {
     "sequential": {"SERVER.SEQUENTIAL.STARVES"},
     "process": {"SERVER.PROCESS.ISOLATES", "FAIR.SLOW_READER.DELAYS_NOBODY"},
@@ -104,6 +109,7 @@ def received(events: list[Event]) -> dict[int, bytes]:
 @pytest.mark.clause("SERVER.ALL.SAME_ANSWERS", "b4c1abe3")
 @pytest.mark.clause("SERVER.ALL.ONE_AT_A_TIME", "bb1f7b9f")
 @pytest.mark.clause("SERVER.ALL.LEAKS_NOTHING", "012257d1")
+@pytest.mark.clause("ENV.PEER.ARBITRARY", "a3a0344d")
 def test_what_an_architecture_promises_is_kept_under_drawn_scripts(running: Server) -> None:
     judge = Judge(CLAUSES, SHOWS)
     assert list(servers.look(running, judge, EXAMPLES, SEED)) == []

@@ -67,6 +67,16 @@ def test_the_table_has_a_row_for_each(toured: dict[str, Toured]) -> None:
     assert any(re.match(r"sequential +– +– +– +quick +recv\(silent\)", row) for row in rows)
 
 
+def test_on_a_narrow_screen_no_word_is_cut(toured: dict[str, Toured]) -> None:
+    out = io.StringIO()
+    Console(file=out, width=80).print(tour.render(list(toured.values()), 80))
+    rows = out.getvalue().splitlines()
+    assert all(len(row) <= 80 for row in rows)
+    for name in ARCHITECTURES:
+        assert sum(bool(re.match(rf"{name} ", row)) for row in rows) == 2
+    assert any(re.match(r"event_loop +nobody +flock +1 → 1", row) for row in rows)
+
+
 def test_the_command_shows_those_that_are_named() -> None:
     run = CliRunner().invoke(main, ["tour", "thread"])
     assert run.exit_code == 0

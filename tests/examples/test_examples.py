@@ -1,4 +1,4 @@
-"""The examples, as processes, with clients that know nothing of refloop: asyncio, http.client, curl."""
+"""The examples, as processes, and clients that know nothing of refloop: asyncio, trio, curl, wrk."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LINES = 150
@@ -81,6 +82,33 @@ def test_what_one_says_goes_to_all_others() -> None:
 
     with running("chat", "--port", "0") as port:
         asyncio.run(talk(port))
+
+
+def test_clients_of_asyncio_and_of_trio_talk_in_one_room() -> None:
+    async def tom(port: int) -> None:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        async with stream:
+            heard = b""
+            await stream.send_all(b"tom\n")
+            async for data in stream:
+                heard += data
+                if heard == b"your name?\nann: hello tom\n":
+                    await stream.send_all(b"hello ann\n")
+                    return
+
+    async def ann(port: int) -> None:
+        reader, writer = await enter(port, "ann")
+        visit = asyncio.create_task(asyncio.to_thread(trio.run, tom, port))
+        assert await reader.readline() == b"* tom comes\n"
+        writer.write(b"hello tom\n")
+        assert await reader.readline() == b"tom: hello ann\n"
+        assert await reader.readline() == b"* tom goes\n"
+        await visit
+        writer.close()
+        await writer.wait_closed()
+
+    with running("chat", "--port", "0") as port:
+        asyncio.run(ann(port))
 
 
 def test_a_member_who_does_not_read_is_shown_out_and_delays_nobody() -> None:
@@ -161,16 +189,72 @@ def test_what_cannot_be_served_is_answered_and_the_connection_closed(sent: bytes
         assert one.recv(12) == b"HTTP/1.1 " + status
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def installed(program: str) -> str:
+    """Where ``program`` is; a test that wants it fails without it, in one line."""
+    found = shutil.which(program)
+    if found is None:
+        pytest.fail(
+            f"{program} is not installed, and this test is about it: install {program}", pytrace=False
+        )
+    return found
+
+
+def curl(*arguments: str, given: bytes = b"") -> bytes:
+    """What curl prints; it asks no proxy, fails for a status of 400 or more, and complains of nothing."""
+    command = [installed("curl"), "--silent", "--show-error", "--fail", "--noproxy", "*", *arguments]
+    return subprocess.run(command, input=given, capture_output=True, check=True).stdout
+
+
+@pytest.mark.full
 def test_curl_sees_what_it_asked_for() -> None:
     with running("http_server", "--port", "0") as port:
         url = f"http://127.0.0.1:{port}"
+        assert curl(f"{url}/", f"{url}/bytes/3", f"{url}/") == b"hello\nxxxhello\n"
+        assert b"Content-Length: 6" in curl("--head", f"{url}/").title()
+        assert curl("-d", "abc", f"{url}/echo") == b"abc"
+        assert len(curl(f"{url}/bytes/3000000")) == 3_000_000
+
+
+@pytest.mark.full
+def test_curl_keeps_one_connection_for_many_requests() -> None:
+    with running("http_server", "--port", "0") as port:
+        urls = [f"http://127.0.0.1:{port}/bytes/{size}" for size in range(20)]
+        written = ("-o", "/dev/null") * len(urls)
+        assert curl("-w", "%{num_connects}", *written, *urls) == b"1" + b"0" * 19
+
+
+@pytest.mark.full
+def test_curl_uploads_in_chunks_and_waits_to_be_told_to_go_on() -> None:
+    body = bytes(range(256)) * 1_000
+    with running("http_server", "--port", "0") as port:
+        url = f"http://127.0.0.1:{port}/echo"
+        assert curl("-H", "Expect: 100-continue", "--data-binary", "@-", url, given=body) == body
+        assert curl("-H", "Transfer-Encoding: chunked", "--data-binary", "@-", url, given=body) == body
+
+
+@pytest.mark.full
+def test_curl_has_fifty_transfers_under_way_at_a_time() -> None:
+    with running("http_server", "--port", "0") as port:
+        url = f"http://127.0.0.1:{port}/bytes/[100000-100199]"
+        sizes = curl("-Z", "--parallel-max", "50", "-o", "/dev/null", "-w", "%{size_download}\n", url)
+        assert sorted(map(int, sizes.split())) == list(range(100_000, 100_200))
+
+
+@pytest.mark.full
+@pytest.mark.skipif(
+    shutil.which("wrk") is None, reason="wrk is not installed: of real clients curl alone was here"
+)
+def test_wrk_is_answered_whatever_it_asks() -> None:
+    with running("http_server", "--port", "0") as port:
         run = subprocess.run(
-            ["curl", "-sS", "--noproxy", "*", f"{url}/", f"{url}/bytes/3", "-d", "abc", f"{url}/echo"],
+            [installed("wrk"), "-t1", "-c100", "-d1s", f"http://127.0.0.1:{port}/"],
             capture_output=True,
+            text=True,
             check=True,
         )
-    assert run.stdout.endswith(b"abc")
+    assert re.search(r"^ +[1-9]\d* requests in", run.stdout, re.MULTILINE)
+    assert "Socket errors" not in run.stdout
+    assert "Non-2xx" not in run.stdout
 
 
 # --- forwarding -----------------------------------------------------------------------------------------

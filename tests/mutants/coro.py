@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+ERRORS = "impl/refloop/errors.py"
+GROUPS = "impl/refloop/groups.py"
 RUNTIME = "impl/refloop/runtime.py"
 STREAMS = "impl/refloop/streams.py"
 TASKS = "impl/refloop/tasks.py"
@@ -14,7 +16,7 @@ CORO_MUTANTS: tuple[Mutant, ...] = (
         name="coro-cancelled-twice",
         clause="CORO.LIFE.TABLE",
         path=TASKS,
-        old="                trap = self._within(self._coroutine.throw, self._take_error())\n",
+        old="                trap = self._context.run(self._coroutine.throw, self._take_error())\n",
         new="""                try:
                     trap = self._coroutine.throw(self._take_error())
                 except Cancelled as cancelled:
@@ -99,5 +101,83 @@ CORO_MUTANTS: tuple[Mutant, ...] = (
         old="        assert self._timer is not None\n        self._timer.cancel()\n",
         new="        assert self._timer is not None\n",
         story="A sleep that is cancelled leaves its timer armed, which wakes the task from whatever is next.",
+    ),
+    Mutant(
+        name="coro-tasks-held-weakly",
+        clause="CORO.TASK.STRONGLY_HELD",
+        path=TASKS,
+        old="        self.members: dict[Task[object], None] = {}\n",
+        new='        self.members = __import__("weakref").WeakKeyDictionary()\n',
+        story="The set of all tasks holds none of them, so as not to keep any alive.",
+        report="https://github.com/python/cpython/issues/91887",
+    ),
+    Mutant(
+        name="coro-descriptor-for-each-task",
+        clause="CORO.SWITCH.NOT_BY_KERNEL",
+        path=RUNTIME,
+        old="        self.ready.append(task)\n",
+        new='        self.ready.append(task)\n        __import__("os").eventfd(0)\n',
+        story="Each task gets an eventfd to be woken by.",
+    ),
+    Mutant(
+        name="coro-sleeps-between-steps",
+        clause="CORO.SWITCH.NOT_BY_KERNEL",
+        path=TASKS,
+        old="        runtime.current = self\n",
+        new='        runtime.current = self\n        __import__("time").sleep(1e-6)\n',
+        story="Before each step the thread sleeps a moment, to be nice to the others.",
+    ),
+    Mutant(
+        name="coro-shuffled-ready-queue",
+        clause="CORO.ORDER.BY_PROGRAM",
+        path=TASKS,
+        old="        self._error = error\n        self.runtime.ready.append(self)\n",
+        new="""        self._error = error
+        if __import__("random").random() < 0.5:
+            self.runtime.ready.append(self)
+        else:
+            self.runtime.ready.appendleft(self)
+""",
+        story="Who is woken goes to the front or to the back by chance, so that nobody relies on an order.",
+    ),
+    Mutant(
+        name="coro-deadlock-slept-through",
+        clause="CORO.DEADLOCK.REPORTED",
+        path=RUNTIME,
+        old="            raise DeadlockError(tasks)\n",
+        new="            return\n",
+        story="When all wait for each other, the loop waits with them.",
+    ),
+    Mutant(
+        name="coro-deadlock-names-the-first",
+        clause="CORO.DEADLOCK.REPORTED",
+        path=ERRORS,
+        old="        self.tasks = tuple(tasks)\n",
+        new="        self.tasks = tuple(tasks)[:2]\n",
+        story="The report of a deadlock names the main task and one other, and not the rest of the ring.",
+    ),
+    Mutant(
+        name="coro-group-spares-the-siblings",
+        clause="CORO.GROUP.CHILD_WITHIN_PARENT",
+        path=GROUPS,
+        old="            if not isinstance(error, Cancelled):\n                self.scope.cancel()\n",
+        new="",
+        story="A child that fails leaves the others running, as asyncio.gather does.",
+    ),
+    Mutant(
+        name="coro-group-keeps-one-error",
+        clause="CORO.GROUP.CHILD_WITHIN_PARENT",
+        path=GROUPS,
+        old="            self._errors.append(error)\n",
+        new="            self._errors[:] = self._errors or [error]\n",
+        story="The first error leaves the group, and those of the other children are dropped.",
+    ),
+    Mutant(
+        name="coro-group-leaves-children-behind",
+        clause="CORO.GROUP.CHILD_WITHIN_PARENT",
+        path=GROUPS,
+        old="        if error is None or self.members:\n",
+        new="        if error is None:\n",
+        story="A block that fails leaves its group at once, and the children to themselves.",
     ),
 )

@@ -23,11 +23,13 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
@@ -35,7 +37,7 @@ from loopspec.clause import Clause, select
 from loopspec.conformance.campaign import Campaign, MakeLoop
 from loopspec.conformance.lockstep import Hand, hand
 from loopspec.conformance.result import ClauseResult
-from loopspec.conformance.scenario import Scenario, token_of
+from loopspec.conformance.scenario import in_words, token_of
 from tests.mutants.mutant import Mutant
 from tests.mutants.table import MUTANTS
 
@@ -61,12 +63,15 @@ _LAST_RESORT = 120.0
 @dataclass(frozen=True)
 class Hunted:
     """What a hunt has come to: ``token`` is that of the scenario that breaks the clause, None if none of
-    ``scenarios`` does; ``spares`` says that refloop as it is keeps the clause there."""
+    ``scenarios`` does; ``spares`` says that refloop as it is keeps the clause there. Where it has been made
+    small, ``size`` is the number of its steps, and ``breaks`` are all the clauses that it breaks."""
 
     scenarios: int
     token: str | None = None
     spares: bool = True
     trouble: str | None = None
+    size: int = 0
+    breaks: tuple[str, ...] = ()
 
 
 class MisfitError(ValueError):
@@ -96,8 +101,17 @@ def mutate(mutant: Mutant, directory: Path) -> None:
     changed.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
-def hunts(mutants: Iterable[Mutant]) -> Generator[tuple[Mutant, Hunted], None, None]:
+Hunter: TypeAlias = Callable[[str, Path, Connection], None]
+"""Looks for a run of the refloop in a directory that breaks a clause, and tells a :class:`Hunted`."""
+
+
+def hunts(
+    mutants: Iterable[Mutant], hunter: Hunter | None = None, *, small: bool = False
+) -> Generator[tuple[Mutant, Hunted], None, None]:
     """Hunt ``mutants``, as many at a time as there are processors, and tell of each when its hunt is over.
+
+    ``hunter`` hunts, the campaign if none is given; with ``small`` it makes the scenario that kills as small
+    as it can be.
 
     To be called where no other thread runs: it forks.
     """
@@ -109,7 +123,8 @@ def hunts(mutants: Iterable[Mutant]) -> Generator[tuple[Mutant, Hunted], None, N
                 while todo and len(out) < (os.cpu_count() or 1):
                     mutant = todo.pop(0)
                     try:
-                        connection, process = _send_out(mutant, Path(directory, mutant.name))
+                        send = hunter or partial(_hunt, small=small)
+                        connection, process = _send_out(mutant, Path(directory, mutant.name), send)
                     except MisfitError as error:
                         yield mutant, Hunted(0, trouble=str(error))
                     else:
@@ -123,11 +138,11 @@ def hunts(mutants: Iterable[Mutant]) -> Generator[tuple[Mutant, Hunted], None, N
                 _end(process)
 
 
-def _send_out(mutant: Mutant, directory: Path) -> tuple[Connection, BaseProcess]:
+def _send_out(mutant: Mutant, directory: Path, hunter: Hunter) -> tuple[Connection, BaseProcess]:
     mutate(mutant, directory)
     context = multiprocessing.get_context("fork")
     hear, tell = context.Pipe(duplex=False)
-    process = context.Process(target=_hunt, args=(mutant.clause, directory, tell), daemon=True)
+    process = context.Process(target=hunter, args=(mutant.clause, directory, tell), daemon=True)
     process.start()
     tell.close()
     return hear, process
@@ -180,7 +195,7 @@ def _control(tell: Connection) -> None:
         tell.send(campaign.result().clauses)
 
 
-def _hunt(clause: str, directory: Path, tell: Connection) -> None:
+def _hunt(clause: str, directory: Path, tell: Connection, *, small: bool) -> None:
     """What the process of one hunt does."""
     # A broken loop leaks and drops what it likes; that is not what it is hunted for.
     warnings.simplefilter("ignore")
@@ -189,34 +204,43 @@ def _hunt(clause: str, directory: Path, tell: Connection) -> None:
     with hand() as other:
         campaign = _campaign(select([clause]), directory, other)
         try:
-            found = _first_kill(campaign, clause)
+            tell.send(_hunted(campaign, clause, other, small=small))
         except Exception as error:
             tell.send(Hunted(campaign.scenarios, trouble=f"{type(error).__name__}: {error}"))
-            return
-        if found is None:
-            tell.send(Hunted(campaign.scenarios))
-            return
-        original = _campaign(select([clause]), ROOT / Path(PACKAGE).parent, other)
-        spares = not original.violations(found, select([clause]))
-        tell.send(Hunted(campaign.scenarios, token_of(found), spares))
 
 
-def _first_kill(campaign: Campaign, clause: str) -> Scenario | None:
+def _hunted(campaign: Campaign, clause: str, other: Hand, *, small: bool) -> Hunted:
+    found = None
     for place, examples in enumerate(ROUNDS):
         found = campaign.hunt(clause, examples, SEED + place)
         if found is not None:
-            return found
-    return None
+            break
+    tried = campaign.scenarios
+    if found is None:
+        return Hunted(tried)
+    breaks: tuple[str, ...] = ()
+    if small:
+        found = campaign.hunt(clause, examples, SEED + place, shrink=True) or found
+        every = [entry for entry in select() if entry.watches]
+        breaks = tuple(sorted({violation.clause for violation, _ in campaign.violations(found, every)}))
+    original = _campaign(select([clause]), ROOT / Path(PACKAGE).parent, other)
+    spares = not original.violations(found, select([clause]))
+    return Hunted(tried, token_of(found), spares, size=len(in_words(found)), breaks=breaks)
 
 
 def _campaign(clauses: tuple[Clause, ...], directory: Path, other: Hand) -> Campaign:
     """A campaign on the refloop that lies in ``directory``."""
+    return Campaign("refloop", adapter_of(directory), clauses, other)
+
+
+def adapter_of(directory: Path) -> MakeLoop:
+    """The adapter of the refloop that lies in ``directory``."""
     for name in [name for name in sys.modules if name == ADAPTER or name.partition(".")[0] == "refloop"]:
         del sys.modules[name]
     sys.path.insert(0, str(directory))
     importlib.invalidate_caches()
     make: MakeLoop = importlib.import_module(ADAPTER).RefloopLoop
-    return Campaign("refloop", make, clauses, other)
+    return make
 
 
 def _told(hunted: Hunted) -> str:

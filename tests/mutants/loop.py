@@ -27,7 +27,7 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         name="loop-runs-until-nothing-is-ready",
         clause="LOOP.TURN.SNAPSHOT",
         path=REACTOR,
-        old="        for _ in range(len(self.ready)):\n",
+        old="        for _ in range(len(ready)):\n",
         new="        while self.ready:\n",
         story="The ready phase goes on as long as there is anything to run, and runs what it queues.",
         report="https://github.com/nodejs/node/pull/4936",
@@ -259,6 +259,54 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         if task is None:
             self.release()""",
         story="A waiter gives up its place when it is woken: if it was for nothing, a newcomer has it.",
+    ),
+    Mutant(
+        name="loop-rearm-spares-the-call",
+        clause="LOOP.ET.DRAIN_OR_REARM",
+        path=REACTOR,
+        old="""        self.interest = INTEREST[self.direction] | self.mode.value
+        self._reactor.tell(self._slot, self._slot.wanted())
+""",
+        new="""        self.interest = INTEREST[self.direction] | self.mode.value
+        if self._slot.mask != self._slot.wanted():
+            self._reactor.tell(self._slot, self._slot.wanted())
+""",
+        story="To re-arm with the same mask is thought to change nothing, and what is unread stays unread.",
+        report="https://github.com/tokio-rs/mio/issues/45",
+    ),
+    Mutant(
+        name="loop-one-shot-forgets-the-other-direction",
+        clause="LOOP.ONESHOT.REARM_ALL_DIRECTIONS",
+        path=REACTOR,
+        old="            if slot.mask == ONESHOT and slot.wanted():\n",
+        new="            if slot.mask == ONESHOT and slot.wanted() and not events & _WAKES_WRITER:\n",
+        story="A writer that has had its one-shot report leaves the reader of its descriptor silenced.",
+    ),
+    Mutant(
+        name="loop-writable-is-connected",
+        clause="LOOP.CONNECT.BY_SO_ERROR",
+        path=STREAMS,
+        old="            error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)\n",
+        new="            error = 0\n",
+        story="A socket that has become writable is taken for connected, refused or not.",
+        report="https://github.com/artpaul/clickhouse-cpp/issues/85",
+    ),
+    Mutant(
+        name="loop-connect-does-not-wait",
+        clause="LOOP.CONNECT.BY_SO_ERROR",
+        path=STREAMS,
+        old="            await wait_writable(connection)\n",
+        new="",
+        story="SO_ERROR is read while the connect is under way, and its 0 is taken for success.",
+    ),
+    Mutant(
+        name="loop-accepts-without-descriptors",
+        clause="LOOP.ACCEPT.OUT_OF_DESCRIPTORS",
+        path=STREAMS,
+        old="                await sleep(ACCEPT_BACK_OFF)\n",
+        new="                await checkpoint()\n",
+        story="Out of descriptors, the listener is readable still, and is asked again in every turn.",
+        report="https://github.com/sustrik/libmill/issues/182",
     ),
     Mutant(
         name="loop-goes-on-in-the-child",

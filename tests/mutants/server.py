@@ -68,7 +68,7 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         new="                import threading\n\n"
         "                def wait() -> None:\n"
         "                    wait_unlocked(located(services, name))\n"
-        '                    reactor.call_soon_threadsafe(answered, name + b" is free")\n\n'
+        '                    reactor.call_soon_threadsafe(done, name + b" is free")\n\n'
         "                threading.Thread(target=wait, daemon=True).start()\n",
         story="A loop that is called single-threaded has its handler block somewhere else.",
         architecture="event_loop",
@@ -77,8 +77,9 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         name="server-handlers-on-the-loop",
         clause="SERVER.REACTOR.HANDLERS_ON_WORKERS",
         path=f"{SERVERS}/reactor.py",
-        old="        self.workers.submit(self.receive)\n",
-        new="        self.receive()\n",
+        old="        self.workers.submit(self.receive, done=self.on_done)\n",
+        new="        job = Job(self.workers, self.receive, self.on_done)\n"
+        "        job.run()\n        job.end()\n",
         story="To save a change of threads, what is readable is handled where it was found.",
         architecture="reactor",
     ),
@@ -113,8 +114,8 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         name="server-question-left-open",
         clause="SERVER.ALL.LEAKS_NOTHING",
         path=f"{SERVERS}/event_loop.py",
-        old="        self.socket.close()\n",
-        new="        self.socket.detach()\n",
+        old="        self.calls.close()\n",
+        new="",
         story="The connection to the backend is forgotten and not closed.",
         architecture="event_loop",
     ),
@@ -128,4 +129,34 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         story="Threads take turns to send, and one of them sends to a client that does not read.",
         architecture="thread",
     ),
+    ServerMutant(
+        name="server-relies-on-manners",
+        clause="ENV.PEER.ARBITRARY",
+        path=f"{SERVERS}/sequential.py",
+        old="    with suppress(OSError):\n        while line := lines.receive():\n",
+        new="    with suppress(ValueError):\n        while line := lines.receive():\n",
+        story="It is assumed that a client waits for its answer: one that resets ends the server.",
+        architecture="sequential",
+    ),
 )
+
+STYLE_MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="style-callbacks-read-ahead",
+        clause="CORO.STYLE.SAME_EFFECT",
+        path=f"{SERVERS}/event_loop.py",
+        old='            line, _, self.unread = self.unread.partition(b"\\n")\n',
+        new='            line, _, _ = self.unread.partition(b"\\n")\n            self.unread = b""\n',
+        story="Between two callbacks the lines that came along with the first are forgotten.",
+    ),
+    Mutant(
+        name="style-coroutine-ends-with-its-client",
+        clause="CORO.STYLE.SAME_EFFECT",
+        path=f"{SERVERS}/coroutine.py",
+        old='            if not data or len(self.buffer) >= LINE_LIMIT:\n                return b""\n',
+        new="            if not data or len(self.buffer) >= LINE_LIMIT:\n"
+        '                line, self.buffer = self.buffer, b""\n                return line\n',
+        story="A line without its end is answered by the coroutine, and by nobody else.",
+    ),
+)
+"""Mutants of one style among three, hunted by the same scripts on all of them."""

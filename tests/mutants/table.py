@@ -11,13 +11,14 @@ from tests.kernel.mutants import KERNEL_MODEL_MUTANTS
 from tests.mutants.call import CALL_MUTANTS, SURVEY_MUTANTS
 from tests.mutants.cancel import CANCEL_MUTANTS
 from tests.mutants.coro import CORO_MUTANTS
+from tests.mutants.env import WORLD_MUTANTS
 from tests.mutants.fair import FAIR_MUTANTS
 from tests.mutants.flow import FLOW_MUTANTS
 from tests.mutants.loop import LOOP_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.prim import PRIM_MUTANTS
 from tests.mutants.rpc import RPC_MUTANTS
-from tests.mutants.server import SERVER_MUTANTS
+from tests.mutants.server import SERVER_MUTANTS, STYLE_MUTANTS
 from tests.mutants.stream import STREAM_MUTANTS
 from tests.mutants.timer import TIMER_MUTANTS
 from tests.mutants.wake import WAKE_MUTANTS
@@ -41,4 +42,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *FAIR_MUTANTS,
     *FLOW_MUTANTS,
     *SERVER_MUTANTS,
+    *STYLE_MUTANTS,
+    *WORLD_MUTANTS,
 )

@@ -3,8 +3,11 @@ each of its checkpoints, before and after what it waits for has come, in the sam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import gc
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack, suppress
+from typing import NamedTuple
 
 import pytest
 
@@ -16,11 +19,14 @@ from refloop import (
     State,
     Task,
     TaskCancelledError,
+    Trap,
     WasCancelled,
     checkpoint,
+    current_runtime,
 )
-from tests.refloop.fake_kernel import FakeKernel
-from tests.refloop.operations import OPERATIONS, Make, Site, public
+from refloop.workers import Worker
+from tests.refloop.fake_kernel import FakeKernel, open_descriptors
+from tests.refloop.operations import BESIDES, CLOSABLE, OPERATIONS, READY_FROM_THE_START, Make, Site, public
 
 MOST_CHECKPOINTS = 12
 """More than any operation has: a bound, so that a loop without end is a failure and not a hang."""
@@ -79,7 +85,7 @@ every_operation = pytest.mark.parametrize("name", sorted(OPERATIONS))
 
 def test_every_public_operation_is_among_them() -> None:
     """A new one joins by being public: say in tests/refloop/operations.py how it is made ready."""
-    assert set(OPERATIONS) == public()
+    assert set(OPERATIONS) == public() | BESIDES
 
 
 @every_operation
@@ -117,11 +123,6 @@ def test_a_call_that_is_not_ready_waits_until_it_is(runtime: Runtime, name: str)
         await task.join()
 
     run(runtime, OPERATIONS[name], main)
-
-
-READY_FROM_THE_START = {"checkpoint", "open_unix", "open_tcp", "read_file", "getaddrinfo"}
-"""Operations for which no site is made that would have them wait; of TCP the network decides, of a file its
-worker."""
 
 
 @every_operation
@@ -177,3 +178,106 @@ async def _two_calls(
         site.ready()
     second = runtime.spawn(call, site)
     await second.join()
+
+
+# --- the account ------------------------------------------------------------------------------------------
+
+
+class Account(NamedTuple):
+    """What a runtime holds on to, at a point where nothing is on its way."""
+
+    descriptors: frozenset[int]
+    registrations: int
+    tasks: int
+    timers: int
+    threads: int
+
+
+def account(runtime: Runtime) -> Account:
+    """Of threads, those that no pool keeps: a worker stays when its job is over, for the next."""
+    reactor = runtime.reactor
+    return Account(
+        frozenset(open_descriptors()),
+        sum(1 for slot in reactor._slots.values() for _ in slot.holders()),
+        len(runtime.tasks()),
+        reactor.timers.live,
+        threading.active_count() - sum(isinstance(each, Worker) for each in threading.enumerate()),
+    )
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [(name, end) for name in sorted(OPERATIONS) for end in ("done", "cancelled")]
+    + [(name, "closed") for name in sorted(CLOSABLE)],
+)
+def test_at_every_quiescent_point_all_is_accounted_for(runtime: Runtime, name: str, end: str) -> None:
+    """Given an operation that was called, waited, and came to an end, then nothing of it is left: not when it
+    was closed under its caller, either."""
+
+    async def main() -> None:
+        await settle()
+        before = account(runtime)
+        with ExitStack() as stack:
+            site = OPERATIONS[name](stack)
+            await settle()
+            task = runtime.spawn(call, site)
+            await settle()
+            if end == "done" or name in READY_FROM_THE_START:
+                site.ready()
+            elif end == "cancelled":
+                task.cancel()
+                await settle()
+                site.ready()  # what a site has besides the call, somebody who holds a lock for one, ends too
+            else:
+                assert site.close is not None
+                site.close()
+            with suppress(Exception):
+                await task.join()
+            await settle()
+        while runtime.workers.busy:  # a job that was begun goes on, whoever has been cancelled
+            await checkpoint()
+        await settle()
+        gc.collect()
+        assert account(runtime) == before
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+@pytest.mark.full
+@every_operation
+def test_a_runtime_that_is_closed_under_it_keeps_nothing(kernel: FakeKernel, name: str) -> None:
+    """Given a call that waits when the run ends, then the task has been cancelled, and no descriptor, thread,
+    registration or timer of it is left."""
+    threads = set(threading.enumerate())
+    reactor = Reactor(kernel)
+    reactor.on_error = lambda _: None
+    tasks: list[Task[None]] = []
+
+    async def main() -> None:
+        site = OPERATIONS[name](stack)
+        await settle()
+        tasks.append(current_runtime().spawn(call, site))
+        await settle()
+        if name == "to_thread":
+            site.ready()  # the end of a run waits for a job that has begun: let it end
+
+    with ExitStack() as stack:
+        _run_and_close(reactor, main)
+        (task,) = tasks
+        assert task.outcome == WasCancelled() or name in READY_FROM_THE_START or name == "to_thread"
+        assert reactor.timers.live == 0
+        assert set(threading.enumerate()) == threads
+        runtime = Runtime(reactor)  # for what the site has closed by the way, which asks for one
+    runtime.close()
+    assert not any(True for slot in reactor._slots.values() for _ in slot.holders())
+    reactor.close()
+
+
+def _run_and_close(reactor: Reactor, main: Callable[[], Coroutine[Trap, None, None]]) -> None:
+    runtime = Runtime(reactor)
+    try:
+        runtime.run_until_done(runtime.spawn(main))
+    finally:
+        runtime.close()
+    assert runtime.tasks() == []

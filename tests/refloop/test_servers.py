@@ -20,8 +20,10 @@ from refloop.servers.__main__ import ARCHITECTURES
 from refloop.servers.protocol import LINE_LIMIT
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "refloop.servers", *arguments]
+def command(what: str, *arguments: str) -> list[str]:
+    if what == "backend":
+        return [sys.executable, "-m", "refloop.servers.backend", *arguments]
+    return [sys.executable, "-m", "refloop.servers", what, *arguments]
 
 
 @contextmanager
@@ -128,9 +130,44 @@ def test_a_backend_that_refuses_is_an_answer(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_server_can_be_the_backend_of_another(architecture: str) -> None:
+def test_the_backend_is_asked_by_a_remote_call(architecture: str) -> None:
+    """Whatever bytes a question has, they come back: backwards, as this backend does."""
     with (
-        running("thread", "--port", "0") as (_, behind),
+        running("backend", "--port", "0") as (_, behind),
         running(architecture, "--port", "0", "--backend", f"127.0.0.1:{behind}") as (_, port),
     ):
-        assert answers(port, b"ask echo far\nask sum 1 2\n") == b"far\n3\n"
+        asked = b"ask abc\nask \xff\x00\xc3\xa9\nask\nask count\nask count\n"
+        assert answers(port, asked) == b"cba\n\xa9\xc3\x00\xff\n\n1\n2\n"
+
+
+SAID = {
+    b'{"id":0,"error":"Error: two\\nlines"}': b"error: Error: two lines",
+    b'{"id":0,"result":"two\\nlines"}': b"error: no answer",
+    b'{"id":0,"result":7}': b"error: no answer",
+    b"what": b"error: the peer sent a frame that is no message: b'what'",
+    b"": b"error: the peer has closed its end of the transport",
+}
+"""What a backend may say, and what then is the answer."""
+
+
+@pytest.mark.parametrize("architecture", ["sequential", "event_loop", "coroutine"])
+def test_whatever_the_backend_says_the_answer_is_one_line(architecture: str) -> None:
+    """In each of the three forms of a call: blocking, with a callback, by a coroutine."""
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        address = "{}:{}".format(*backend.getsockname())
+        with (
+            running(architecture, "--port", "0", "--backend", address) as (_, port),
+            socket.create_connection(("127.0.0.1", port)) as client,
+            client.makefile("rb") as lines,
+        ):
+            answered = {}
+            for said in SAID:
+                client.sendall(b"ask anything\n")
+                connection, _ = backend.accept()
+                with connection:
+                    connection.recv(4096)
+                    if said:
+                        connection.sendall(len(said).to_bytes(4, "big") + said)
+                    connection.shutdown(socket.SHUT_WR)
+                    answered[said] = lines.readline().removesuffix(b"\n")
+    assert answered == SAID

@@ -7,7 +7,9 @@ import resource
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections import Counter
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,12 +32,17 @@ from refloop import (
     listen_tcp,
     listen_unix,
     move_on_after,
+    notify_closing,
     open_tcp,
     open_unix,
     serve,
+    serve_tcp,
+    serve_unix,
     sleep,
+    wait_readable,
 )
 from refloop.echo import echo
+from refloop.streams import ACCEPTS
 from tests.refloop.fake_kernel import FakeKernel, open_descriptors
 
 Pair = tuple[socket.socket, socket.socket]
@@ -319,6 +326,59 @@ def test_out_of_descriptors_a_listener_rests_and_then_goes_on(kernel: FakeKernel
                 group.cancel_scope.cancel()
 
     runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_crowd_is_accepted_a_few_a_turn_and_nobody_is_forgotten(runtime: Runtime) -> None:
+    served: list[int] = []  # the turn in which each handler began
+    crowd = 2 * ACCEPTS + 3
+
+    async def handler(_stream: SocketStream) -> None:
+        served.append(current_reactor().turns)
+
+    async def main() -> None:
+        with listen_unix("") as listener, ExitStack() as clients:
+            assert isinstance(listener.socket, socket.socket)
+            for _ in range(crowd):
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(listener.socket.getsockname())
+            server = runtime.spawn(serve, listener, handler)
+            while len(served) < crowd:
+                await checkpoint()
+            server.cancel()
+            with pytest.raises(TaskCancelledError):
+                await server.join()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert sorted(Counter(served).values()) == [3, ACCEPTS, ACCEPTS]
+
+
+@pytest.mark.parametrize("family", ["TCP", "Unix"])
+def test_serving_in_one_call_tells_of_its_listener_and_closes_it(runtime: Runtime, family: str) -> None:
+    listeners: list[Listener] = []
+
+    async def main() -> None:
+        with CancelScope() as scope:
+            async with TaskGroup() as group:
+                if family == "TCP":
+                    serving = partial(serve_tcp, echo, "127.0.0.1", 0, listening=listeners.append)
+                else:
+                    serving = partial(serve_unix, echo, "", listening=listeners.append)
+                group.start_soon(serving)
+                while not listeners:
+                    await checkpoint()
+                (listener,) = listeners
+                assert isinstance(listener.socket, socket.socket)
+                with socket.socket(listener.socket.family) as client:
+                    client.setblocking(False)
+                    client.connect_ex(listener.socket.getsockname())
+                    client.send(b"x")
+                    await wait_readable(client)
+                    assert client.recv(1) == b"x"
+                    notify_closing(client)
+                scope.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert listeners[0].closed
 
 
 def test_the_echo_server_runs_as_a_program() -> None:

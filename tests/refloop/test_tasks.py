@@ -269,6 +269,33 @@ def test_a_deadlock_is_reported_with_tasks_and_reasons(kernel: FakeKernel) -> No
     assert "stuck waits for: event of" in str(caught.value)
 
 
+def test_tasks_that_join_each_other_in_a_ring_are_reported(kernel: FakeKernel) -> None:
+    """Each is what the other waits for, and so neither can be told by all that it waits for."""
+    ring: list[Task[None]] = []
+
+    async def one(other: int) -> None:
+        await ring[other].join()
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            ring.extend(group.start_soon(one, other, name=f"one of {other}") for other in (1, 0))
+
+    with pytest.raises(DeadlockError, match="one of 1 waits for: join of <task one of 0: join>"):
+        run(main, kernel=kernel)
+
+
+def test_who_is_alone_says_so_and_has_a_deadlock_reported_in_spite_of_a_handler(kernel: FakeKernel) -> None:
+    async def main() -> None:
+        await Event().wait()
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with pytest.raises(DeadlockError):
+            run(main, kernel=kernel, alone=True)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_what_a_signal_handler_can_end_is_no_deadlock(kernel: FakeKernel) -> None:
     async def main() -> None:
         event, reactor = Event(), current_reactor()

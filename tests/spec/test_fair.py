@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from loopspec.fair import MOST_ACCEPTS, MOST_BYTES
 from loopspec.trace import (
+    Accept,
     Arm,
     Await,
     CancelRequest,
@@ -15,6 +17,7 @@ from loopspec.trace import (
     Done,
     Enqueue,
     Event,
+    Exhausted,
     HalfClose,
     HandlerEnd,
     Leave,
@@ -41,6 +44,7 @@ BYPASS = "FAIR.READY.BOUNDED_BYPASS"
 STEPS = "FAIR.TASKS.STEPS_DIFFER_BY_ONE"
 PHASES = "FAIR.PHASES.NONE_STARVES"
 SILENT = "FAIR.SILENT_CLIENT.DELAYS_NOBODY"
+CAPPED = "FAIR.DISPATCH.CAPPED"
 
 IN, OUT, HUP = 1, 4, 16
 END = HandlerEnd(1, None)
@@ -309,3 +313,40 @@ def test_a_client_that_waits_for_a_silent_one_is_refused_once(rest: tuple[Event,
 )
 def test_a_delay_that_no_silent_client_makes_is_not_this_clauses(trace: tuple[Event, ...]) -> None:
     assert exercised(SILENT, *trace, wait(1), ASLEEP, Quiescent(1)) == 0
+
+
+@pytest.mark.clause(SILENT, "78957baf")
+def test_whom_a_server_without_descriptors_cannot_accept_is_not_told_of_here() -> None:
+    trace = QUIET, Exhausted(1), BUSY_CLIENT, Send(1, b"ab"), wait(1), ASLEEP, Quiescent(1)
+    assert exercised(SILENT, *trace) == 0
+
+
+# --- one turn of one client -----------------------------------------------------------------------------
+
+MUCH = bytes(MOST_BYTES)
+
+
+@pytest.mark.clause(CAPPED, "5b074a97")
+def test_a_turn_that_leaves_the_rest_to_the_next_is_kept() -> None:
+    much = Connect(0, echo=True), Send(0, MUCH + b"x"), Receive(0, MUCH), named(2), Receive(0, b"x"), named(3)
+    assert exercised(CAPPED, *much) == 1
+    crowd = [Connect(number, echo=True) for number in range(MOST_ACCEPTS + 1)]
+    accepts = [Accept(1, 0, None)] * MOST_ACCEPTS
+    assert exercised(CAPPED, *crowd, *accepts, Accept(1, 0, "EAGAIN"), named(2), Accept(2, 0, None)) == 1
+    assert exercised(CAPPED, Send(9, MUCH), Receive(9, MUCH + MUCH), named(2)) == 0
+
+
+@pytest.mark.clause(CAPPED, "5b074a97")
+def test_a_turn_that_moves_more_for_one_client_is_refused_once() -> None:
+    trace = Connect(0, echo=True), Send(0, MUCH + b"ab"), Receive(0, MUCH), Receive(0, b"a"), Receive(0, b"b")
+    assert refused(CAPPED, *trace) == refusal(
+        CAPPED, trace, 3, "at most 262,144 bytes of client 0 in one turn", "262,145 came back"
+    )
+
+
+@pytest.mark.clause(CAPPED, "5b074a97")
+def test_a_turn_that_accepts_more_is_refused_once() -> None:
+    trace = [Accept(1, 0, None)] * (MOST_ACCEPTS + 2)
+    assert refused(CAPPED, *trace) == refusal(
+        CAPPED, trace, MOST_ACCEPTS, "at most 100 connections are accepted in turn 1", "101 were"
+    )

@@ -6,10 +6,12 @@ import pytest
 
 from loopspec.trace import (
     Await,
+    Buffered,
     CancelRequest,
     Close,
     Connect,
     Event,
+    HighWater,
     Leave,
     Receive,
     Refuse,
@@ -22,6 +24,7 @@ from tests.spec.judging import exercised, refusal, refused
 
 SUFFIX = "FLOW.WRITE.KEEPS_SUFFIX"
 HANDED = "FLOW.WRITE.HANDED_OVER"
+BOUNDED = "FLOW.BUFFER.BOUNDED"
 
 WAITS = Await(1, 0, "write", 0)
 PARTIAL = Write(1, 0, b"abcd"), WAITS, Receive(0, b"ab")
@@ -83,3 +86,35 @@ def test_sleep_on_bytes_for_which_there_is_room_is_refused() -> None:
 )
 def test_a_write_that_has_come_to_nothing_is_not_asked_for(end: Event) -> None:
     assert exercised(HANDED, Write(1, 0, b"ab"), end, Room(1, 0)) == 0
+
+
+MARKED = HighWater(0, 0, 10)
+
+
+@pytest.mark.clause(BOUNDED, "936835ff")
+def test_a_buffer_that_holds_the_mark_and_one_write_is_kept() -> None:
+    assert exercised(BOUNDED, MARKED, Write(1, 0, b"abc"), Buffered(1, 0, 10)) == 0
+    assert exercised(BOUNDED, MARKED, Write(1, 0, b"abc"), Buffered(1, 0, 13), Buffered(2, 0, 11)) == 2
+
+
+@pytest.mark.clause(BOUNDED, "936835ff")
+def test_a_buffer_that_holds_a_second_write_above_the_mark_is_refused_once() -> None:
+    above = MARKED, Write(1, 0, b"abc"), Buffered(1, 0, 12)
+    trace = *above, Write(2, 0, b"ab"), Buffered(2, 0, 14), Buffered(3, 0, 14)
+    assert refused(BOUNDED, *trace) == refusal(
+        BOUNDED, trace, 4, "at most 10 + 3 bytes are held for stream 0", "14 are held"
+    )
+
+
+@pytest.mark.clause(BOUNDED, "936835ff")
+def test_what_was_written_before_the_mark_was_kept_again_allows_nothing() -> None:
+    drained = MARKED, Write(1, 0, b"abcdef"), Buffered(1, 0, 16), Buffered(2, 0, 10)
+    trace = *drained, Write(3, 0, b"ab"), Buffered(3, 0, 13)
+    assert refused(BOUNDED, *trace) == refusal(
+        BOUNDED, trace, 5, "at most 10 + 2 bytes are held for stream 0", "13 are held"
+    )
+
+
+@pytest.mark.clause(BOUNDED, "936835ff")
+def test_of_a_stream_without_a_buffer_nothing_is_asked() -> None:
+    assert exercised(BOUNDED, Write(1, 0, b"abc"), Buffered(1, 0, 1 << 20), Buffered(1, 1, 1 << 20)) == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 CONFORMANCE = "spec/loopspec/conformance/"
 ADAPTERS = CONFORMANCE + "loops/"
+PLUGIN = CONFORMANCE + "pytest_plugin.py"
 INSTRUMENTS = {"hypothesis", "click", "rich"}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "base"}
 
@@ -36,6 +38,8 @@ def allowed(path: str) -> set[str]:
         return {"refloop"}
     if path.startswith(ADAPTERS):  # each knows its own loop, and so only one file knows refloop
         return {"loopspec", Path(path).stem} | INSTRUMENTS
+    if path == PLUGIN:  # pytest loads it, and so it is there
+        return {"loopspec", "pytest", "_pytest"} | INSTRUMENTS
     if path.startswith(CONFORMANCE):
         return {"loopspec"} | INSTRUMENTS
     return {"loopspec"}
@@ -118,6 +122,14 @@ def test_every_shipped_module_opens_with_its_argument() -> None:
         ("spec/loopspec/timer.py", "def late():\n    import refloop", "refloop"),
         ("spec/loopspec/conformance/campaign.py", "import refloop", "refloop"),
         ("spec/loopspec/conformance/campaign.py", "import trio", "trio"),
+        ("spec/loopspec/conformance/campaign.py", "import pytest", "pytest"),
+        (PLUGIN, "import pytest_asyncio", "pytest_asyncio"),
+        ("spec/loopspec/watching/trio.py", "import trio", "trio"),
+        (
+            "spec/loopspec/watching/session.py",
+            "from loopspec.conformance import cli",
+            "loopspec.conformance.cli",
+        ),
         ("spec/loopspec/conformance/loops/asyncio.py", "import refloop", "refloop"),
         ("impl/refloop/reactor.py", "from loopspec.trace import Event", "loopspec.trace.Event"),
         ("impl/refloop/reactor.py", "import hypothesis.strategies", "hypothesis.strategies"),
@@ -134,6 +146,7 @@ def test_an_import_across_a_border_is_found(path: str, source: str, wrong: str) 
         ("spec/loopspec/timer.py", "from .trace import Event"),
         ("spec/loopspec/conformance/cli.py", "import click, rich.table, loopspec"),
         (ADAPTERS + "refloop.py", "import refloop"),
+        (PLUGIN, "import pytest"),
         ("impl/refloop/reactor.py", "import select\nfrom refloop.timers import Timers"),
     ],
 )
@@ -156,3 +169,19 @@ def test_a_way_round_the_type_checker_is_found(source: str, found: str) -> None:
 
 def test_a_qualified_ignore_is_no_way_round() -> None:
     assert escapes("x = 1  # type: " + "ignore[misc]") == set()
+
+
+def test_to_import_loopspec_is_light() -> None:
+    """Who does not watch loads nothing for it: not by the package, nor by the plugin that pytest finds."""
+    program = (
+        "import sys; before = set(sys.modules); import loopspec, loopspec.conformance.pytest_plugin; "
+        "print(*sorted(name for name in set(sys.modules) - before if name.startswith('loopspec')))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import pytest; {program}"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == [
+        "loopspec",
+        "loopspec.conformance",
+        "loopspec.conformance.pytest_plugin",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loopspec.trace import (
+    Accept,
     Arm,
     Await,
     CancelRequest,
@@ -131,6 +132,21 @@ def test_waits_that_return_for_nothing_are_refused() -> None:
         6,
         "at most 1 waits that return while nothing is ready to run",
         "2 waits have returned up to turn 2, and nothing has run",
+    )
+
+
+@pytest.mark.clause(IDLE, "9309fffc")
+def test_a_listener_without_descriptors_may_rest_and_try_again() -> None:
+    rests = wait(0), Run(0, 0), wait(0), named(1), Accept(1, 0, "EMFILE"), wait(1)
+    again = named(2), wait(2), named(3), wait(3), named(4), wait(4)
+    assert exercised(IDLE, *rests, *again) == 1
+    trace = *rests, *again, named(5), wait(5)
+    assert refused(IDLE, *trace) == refusal(
+        IDLE,
+        trace,
+        13,
+        "at most 4 waits that return while nothing is ready to run",
+        "5 waits have returned up to turn 5, and nothing has run",
     )
 
 

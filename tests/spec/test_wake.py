@@ -13,6 +13,7 @@ from loopspec.trace import (
     Event,
     HandlerEnd,
     Interrupted,
+    JobEnd,
     Post,
     Quiescent,
     RefusePost,
@@ -120,6 +121,12 @@ def test_a_loop_that_is_woken_again_for_posts_it_has_taken_is_refused() -> None:
 )
 def test_a_wait_in_which_somebody_acts_may_return_at_once(other: Event) -> None:
     assert exercised(ONE_BIT, *TWO, other, WaitReturn(3, 0, (), 8)) == 0
+
+
+@pytest.mark.clause(ONE_BIT, "0c4b8edb")
+def test_a_worker_that_ends_its_job_before_the_wait_may_have_woken_it() -> None:
+    ended = JobEnd(0, "worker 0", "value", "")
+    assert exercised(ONE_BIT, *TWO[:-1], ended, WaitBegin(2, None), WaitReturn(3, 0, (), 8)) == 0
 
 
 @pytest.mark.clause(ONE_BIT, "0c4b8edb")

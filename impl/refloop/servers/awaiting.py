@@ -1,22 +1,24 @@
 """The calls of :mod:`~refloop.servers.blocking` that no poller can wait for, as coroutines: on workers.
 
 A file and a lock have no readiness, so a thread has to be suspended for them, and it may not be the loop's.
+:func:`refloop.to_thread` is what a program does this with. It has a run wait, at its end, for the jobs that
+have been begun; a server that is told to end is to end also while somebody holds a lock, so these jobs have a
+pool that nobody closes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from refloop.errors import ClosedReactorError
 from refloop.here import current_reactor
-from refloop.reactor import print_error
+from refloop.reactor import Reactor
 from refloop.servers import blocking
-from refloop.servers.reactor import WORKERS, Workers
+from refloop.servers.reactor import HANDLERS
 from refloop.waits import Event
+from refloop.workers import Workers
 
 T = TypeVar("T")
 
@@ -32,26 +34,13 @@ async def wait_unlocked(path: Path) -> None:
 
 
 @cache
-def _workers() -> Workers:
-    return Workers(WORKERS, print_error)
+def _workers(reactor: Reactor) -> Workers:
+    return Workers(reactor, HANDLERS)
 
 
 async def _on_worker(call: Callable[[Path], T], path: Path) -> T:
-    """What ``call(path)`` returns, or the OSError that it raises."""
-    reactor, made = current_reactor(), Event()
-    values: list[T] = []
-    errors: list[OSError] = []
-
-    def job() -> None:
-        try:
-            values.append(call(path))
-        except OSError as error:
-            errors.append(error)
-        with suppress(ClosedReactorError):  # nobody waits for it any more
-            reactor.call_soon_threadsafe(made.set)
-
-    _workers().submit(job)
+    """What ``call(path)`` returns, or raise the OSError that it raises."""
+    made = Event()
+    job = _workers(current_reactor()).submit(call, path, done=lambda _: made.set())
     await made.wait()
-    if errors:
-        raise errors.pop()
-    return values.pop()
+    return job.take()

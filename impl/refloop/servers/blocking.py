@@ -58,9 +58,9 @@ def accept(listener: socket.socket) -> Stream:
             return Stream(connection)
 
 
-def open_tcp(host: str, port: int) -> Stream:
+def open_tcp(host: str, port: int) -> socket.socket:
     """Connect to the numeric address ``host`` and ``port``, and wait until that is done."""
-    return Stream(socket.create_connection((host, port)))
+    return socket.create_connection((host, port))
 
 
 def read_first_line(path: Path) -> bytes:

@@ -18,10 +18,12 @@ from functools import partial
 from typing import assert_never
 
 from refloop import streams
+from refloop.rpc import Client, RemoteError
 from refloop.runtime import run
 from refloop.servers.awaiting import read_first_line, wait_unlocked
 from refloop.servers.protocol import (
     LINE_LIMIT,
+    PROCEDURE,
     Ask,
     Echo,
     File,
@@ -29,10 +31,13 @@ from refloop.servers.protocol import (
     Services,
     Slow,
     Sum,
+    answered,
     failure,
     located,
     parse,
+    refused,
     total,
+    worded,
 )
 from refloop.streams import Listener, SocketStream, open_tcp
 
@@ -91,10 +96,11 @@ async def ask(question: bytes, backend: tuple[str, int] | None) -> bytes:
     """What the backend answers."""
     if backend is None:
         return b"error: no backend"
-    with await open_tcp(*backend) as stream:
-        await stream.send_all(question + b"\n")
-        line = await Lines(stream).receive()
-    return line.removesuffix(b"\n") or b"error: no answer"
+    try:
+        with Client(await open_tcp(*backend)) as client:
+            return answered(await client.call(PROCEDURE, worded(question)))
+    except RemoteError as error:
+        return refused(error)
 
 
 def serve(listener: socket.socket, services: Services) -> None:

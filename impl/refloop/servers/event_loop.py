@@ -21,9 +21,11 @@ from typing import Final, TypeAlias, assert_never
 
 from refloop.kernel import MILLISECOND
 from refloop.reactor import Direction, Reactor, Registration
+from refloop.rpc import CallbackClient, Outcome, RemoteError, value_of
 from refloop.servers.blocking import OUT_OF_DESCRIPTORS, read_first_line, wait_unlocked
 from refloop.servers.protocol import (
     LINE_LIMIT,
+    PROCEDURE,
     RECEIVE_BYTES,
     Ask,
     Echo,
@@ -32,10 +34,13 @@ from refloop.servers.protocol import (
     Services,
     Slow,
     Sum,
+    answered,
     failure,
     located,
     parse,
+    refused,
     total,
+    worded,
 )
 
 BACK_OFF: Final = 100 * MILLISECOND
@@ -145,15 +150,15 @@ class Conversation:
         self.client.close()
 
 
-def answer(reactor: Reactor, line: bytes, services: Services, answered: Answered) -> None:
-    """Have ``answered`` called with the answer to one line, never within this call.
+def answer(reactor: Reactor, line: bytes, services: Services, done: Answered) -> None:
+    """Have ``done`` called with the answer to one line, never within this call.
 
     By the queue even if the answer is there: so others have their turn, a thousand lines of one client are no
     recursion, and what the caller does after this call is done before the answer, always.
     """
 
     def reply(text: bytes) -> None:
-        reactor.call_soon(answered, text)
+        reactor.call_soon(done, text)
 
     request = parse(line)
     try:
@@ -168,7 +173,7 @@ def answer(reactor: Reactor, line: bytes, services: Services, answered: Answered
             case File(name):
                 reply(read_first_line(located(services, name)))
             case Ask(question) if services.backend is not None:
-                Question(reactor, question, services.backend, answered)
+                Question(reactor, question, services.backend, done)
             case Ask():
                 reply(b"error: no backend")
             case Refused(why):
@@ -180,64 +185,43 @@ def answer(reactor: Reactor, line: bytes, services: Services, answered: Answered
 
 
 class Question:
-    """A call of the backend: connect, send, receive, each from where the one before has left off."""
+    """A call of the backend: connect, ask, answer, each from where the one before has left off."""
 
-    def __init__(
-        self, reactor: Reactor, question: bytes, backend: tuple[str, int], answered: Answered
-    ) -> None:
+    def __init__(self, reactor: Reactor, question: bytes, backend: tuple[str, int], done: Answered) -> None:
         self.reactor = reactor
-        self.answered = answered
-        self.unsent = question + b"\n"
-        self.reply = b""
+        self.question = worded(question)
+        self.done = done
         family = socket.AF_INET6 if ":" in backend[0] else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         status = self.socket.connect_ex(backend)
         if status in (0, errno.EINPROGRESS):
             self.armed = reactor.register(self.socket, Direction.WRITE, self._on_connected)
         else:
-            self._fail(OSError(status, os.strerror(status)))
+            self._fail(status)
 
     def _on_connected(self, _events: int) -> None:
-        self.armed.disarm()
         status = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self.armed.disarm()
         if status:
-            self._fail(OSError(status, os.strerror(status)))
+            self._fail(status)
         else:
-            self.armed = self.reactor.register(self.socket, Direction.WRITE, self._on_writable)
+            self.calls = CallbackClient(self.reactor, self.socket)
+            self.calls.call(PROCEDURE, self.question, callback=self._on_outcome)
 
-    def _on_writable(self, _events: int) -> None:
+    def _on_outcome(self, outcome: Outcome) -> None:
+        self.calls.close()
         try:
-            self.unsent = self.unsent[self.socket.send(self.unsent) :]
-        except BlockingIOError:
-            return
+            answer = answered(value_of(outcome))
+        except RemoteError as error:
+            answer = refused(error)
         except OSError as error:
-            self._fail(error)
-            return
-        if not self.unsent:
-            self.armed.disarm()
-            self.armed = self.reactor.register(self.socket, Direction.READ, self._on_readable)
+            answer = failure(error)
+        self.done(answer)
 
-    def _on_readable(self, _events: int) -> None:
-        try:
-            data = self.socket.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._fail(error)
-            return
-        self.reply += data
-        if b"\n" in self.reply:
-            self._end(self.reply.partition(b"\n")[0] or b"error: no answer")
-        elif not data or len(self.reply) >= LINE_LIMIT:
-            self._end(b"error: no answer")
-
-    def _fail(self, error: OSError) -> None:
-        self._end(failure(error))
-
-    def _end(self, answer: bytes) -> None:
+    def _fail(self, status: int) -> None:
         self.reactor.notify_closing(self.socket)
         self.socket.close()
-        self.reactor.call_soon(self.answered, answer)
+        self.reactor.call_soon(self.done, failure(OSError(status, os.strerror(status))))
 
 
 def serve(listener: socket.socket, services: Services) -> None:

@@ -8,7 +8,8 @@ A request is one line, and so is its answer:
 ``slow NAME``      ``NAME is free``, as soon as nobody locks the file NAME any more: a call that blocks,
                    and that no poller can wait for (flock(2))
 ``file NAME``      the first line of the file NAME: a call that blocks for as long as the disk takes
-``ask QUESTION``   what the backend, another server of lines, answers to QUESTION
+``ask QUESTION``   what the backend, a server of remote calls (:mod:`refloop.rpc`), returns for
+                   ``answer(QUESTION)``
 =================  ===================================================================================
 
 Anything else, and whatever fails, is answered by a line that begins with ``error:``. A line without its end
@@ -24,12 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
+from refloop.rpc import Json
+
 LINE_LIMIT: Final = 65_536
 """A line of this many bytes and no end is no request, but a way to fill the server's memory: its client is
 dismissed."""
 
 RECEIVE_BYTES: Final = 65_536
 """How much one receive takes at most."""
+
+PROCEDURE: Final = "answer"
+"""What the backend is called for, with the question as a text of one character a byte (ISO 8859-1)."""
 
 # More digits than any sum needs, and fewer than it takes to keep a server busy.
 _INTEGER: Final = re.compile(rb"-?[0-9]{1,18}")
@@ -130,3 +136,20 @@ def total(numbers: tuple[int, ...]) -> bytes:
 def failure(error: OSError) -> bytes:
     """The answer to a request that failed with ``error``."""
     return b"error: " + (error.strerror or str(error)).encode()
+
+
+def worded(question: bytes) -> str:
+    """``question`` as the backend is given it."""
+    return question.decode("latin-1")
+
+
+def answered(value: Json) -> bytes:
+    """The answer to :class:`Ask`, of what the backend returned: a line, whatever that is."""
+    if not isinstance(value, str) or "\n" in value:
+        return b"error: no answer"
+    return value.encode("latin-1", "replace")
+
+
+def refused(error: Exception) -> bytes:
+    """The answer to :class:`Ask` where the backend raised ``error``."""
+    return b"error: " + str(error).replace("\n", " ").encode()

@@ -14,9 +14,12 @@ import socket
 from contextlib import suppress
 from typing import assert_never
 
+from refloop.rpc import BlockingClient as Client
+from refloop.rpc import RemoteError
 from refloop.servers.blocking import Stream, accept, open_tcp, read_first_line, wait_unlocked
 from refloop.servers.protocol import (
     LINE_LIMIT,
+    PROCEDURE,
     Ask,
     Echo,
     File,
@@ -24,10 +27,13 @@ from refloop.servers.protocol import (
     Services,
     Slow,
     Sum,
+    answered,
     failure,
     located,
     parse,
+    refused,
     total,
+    worded,
 )
 
 
@@ -85,10 +91,11 @@ def ask(question: bytes, backend: tuple[str, int] | None) -> bytes:
     """What the backend answers."""
     if backend is None:
         return b"error: no backend"
-    with open_tcp(*backend) as stream:
-        stream.send_all(question + b"\n")
-        line = Lines(stream).receive()
-    return line.removesuffix(b"\n") or b"error: no answer"
+    try:
+        with Client(open_tcp(*backend)) as client:
+            return answered(client.call(PROCEDURE, worded(question)))
+    except RemoteError as error:
+        return refused(error)
 
 
 def serve(listener: socket.socket, services: Services) -> None:

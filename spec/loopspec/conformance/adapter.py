@@ -23,11 +23,12 @@ The harness records the trace around these calls; the adapter itself records not
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
-from loopspec.trace import EVENTS, Direction, Outcome, RpcOutcome
+from loopspec.trace import EVENTS, Direction, Outcome, RpcOutcome, Trigger
 
 Job = Callable[[], Coroutine[object, object, str]]
 """A coroutine function without arguments: what a task is made of."""
@@ -35,10 +36,37 @@ Job = Callable[[], Coroutine[object, object, str]]
 RPC = frozenset(name for name in EVENTS if name.startswith("Rpc"))
 """What a loop can show besides whose adapter is :class:`OffersRpc`, too."""
 
-EVERYTHING = frozenset(EVENTS) - RPC - {"Serves", "Hold", "Free", "Crash", "AtRest"}
+MODES = frozenset(("Triggered", "Rearm", "Drained", "Interest"))
+"""What a loop can show besides whose adapter is :class:`OffersModes`."""
+
+CONNECTS = frozenset(("Dial", "Dialed", "DialSettle"))
+"""What a loop can show besides whose adapter is :class:`OffersConnects`."""
+
+BUFFERS = frozenset(("HighWater", "Buffered"))
+"""What a loop can show besides whose adapter is :class:`OffersBuffers`."""
+
+GROUPS = frozenset({"GroupEnter", "GroupStart", "GroupLeave", "GroupExit"})
+"""What a loop can show besides whose adapter is :class:`OffersGroups`, too."""
+
+ALONE = frozenset({"Alone", "Deadlock"})
+"""What a loop can show besides whose adapter is :class:`RunsAlone`, too."""
+
+_SERVED = frozenset({"Serves", "Hold", "Free", "Crash", "AtRest", "Shown"})
+
+EVERYTHING = frozenset(EVENTS) - RPC - MODES - CONNECTS - BUFFERS - GROUPS - ALONE - _SERVED
 """For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
 adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
 (:mod:`loopspec.conformance.servers`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A clause that the loop does not keep, and says so: ``link`` is where its documentation or its authors
+    do, ``line`` what they say. An adapter may have an attribute ``deviations``, a mapping of these by clause
+    id; what is broken then is shown as such, with the link, and is neither a failure nor a pass."""
+
+    link: str
+    line: str
 
 
 class Poller(Protocol):
@@ -109,7 +137,7 @@ class Operation(Protocol):
     A new one is not ready: :meth:`call` would wait. :meth:`ready` makes the next call succeed.
     """
 
-    def ready(self) -> None: ...
+    def ready(self) -> object: ...
 
     def call(self) -> Awaitable[object]: ...
 
@@ -312,7 +340,100 @@ class Adapter(Protocol):
     # -- servers
 
     def serve_echo(self, listener: socket.socket) -> None:
-        """Serve, with the loop's own streams: send every byte of every client back to it."""
+        """Serve, with the loop's own streams: send every byte of every client back to it. A loop that accepts
+        otherwise than by the listener's ``accept`` leaves ``Accept`` out of :attr:`shows`."""
+        ...
+
+
+# --- what a loop may have besides --------------------------------------------------------------------------
+
+
+@runtime_checkable
+class OffersModes(Protocol):
+    """What the adapter of a loop has whose registrations can be edge-triggered or one-shot."""
+
+    def arm_triggered(
+        self, sock: HasFileno, direction: Direction, trigger: Trigger, callback: Callable[[], None]
+    ) -> object:
+        """As ``arm``; both directions of a descriptor have the same mode."""
+        ...
+
+    def rearm(self, registration: object) -> None:
+        """Have the descriptor looked at anew."""
+        ...
+
+
+class Connection(Protocol):
+    """What a connect gives."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class OffersConnects(Protocol):
+    """What the adapter of a loop has that connects over TCP."""
+
+    def connect(self, host: str, port: int) -> Awaitable[Connection]:
+        """Connect to a numeric address; raises an OSError if that fails, and leaves nothing open then."""
+        ...
+
+
+class BufferedWriter(Protocol):
+    """The writing side of a stream, with a buffer. ``accepted`` is how many bytes it has taken in all."""
+
+    @property
+    def accepted(self) -> int: ...
+
+    def write(self, data: bytes, /) -> Awaitable[object]: ...
+
+
+@runtime_checkable
+class OffersBuffers(Protocol):
+    """What the adapter of a loop has whose streams buffer what is written."""
+
+    def buffered(self, sock: socket.socket, mark: int) -> Awaitable[BufferedWriter]:
+        """The writing side of a nonblocking stream socket, which suspends its writers when it holds more than
+        ``mark`` bytes; asked for once a socket."""
+        ...
+
+
+# --- more of tasks ------------------------------------------------------------------------------------------
+
+
+class Group(Protocol):
+    """A task group: ``async with``, once. It ends after all of its children, and what they and the block
+    raised leaves it together, as an exception group."""
+
+    def start(self, job: Job, /) -> TaskHandle:
+        """Start a child. May raise, and then there is none."""
+        ...
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None: ...
+
+
+@runtime_checkable
+class OffersGroups(Protocol):
+    """What the adapter of a loop with task groups has besides."""
+
+    def group(self) -> Group: ...
+
+
+@runtime_checkable
+class RunsAlone(Protocol):
+    """What the adapter of a loop has besides that can be told that nobody else will make anything ready, or
+    that need not be told."""
+
+    def run_alone(self, main: Callable[[], None]) -> Sequence[TaskHandle]:
+        """Call ``main()`` as the first thing, and run the loop until all spawned tasks have ended, or until
+        :meth:`Adapter.stop`; what it reports as waiting for each other and for nothing else, in its order."""
         ...
 
 

@@ -5,7 +5,7 @@ into an exit status that a script can trust:
 
 ====  =================================================================================================
 0     every MUST that was exercised is kept
-1     a MUST is broken
+1     a MUST is broken, or the loop hung, spun, raised or crashed
 2     bad usage: an unknown loop, clause, token or file, a trace that cannot be read, an adapter that raises
 130   interrupted (128 + SIGINT, as shells have it): the table shows what was known by then
 ====  =================================================================================================
@@ -19,6 +19,7 @@ the register takes to print.
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,14 +32,14 @@ from rich.progress import Progress as Bar
 
 import loopspec
 from loopspec.clause import Clause, ClauseError, select
-from loopspec.conformance import evidence, output, record, report, setting
+from loopspec.conformance import evidence, kills, output, record, report, setting
 from loopspec.conformance.result import INTERRUPTED, Progress, Results, UsageError
 from loopspec.judge import Judge, Verdict, Violation
 from loopspec.trace import Event, TraceError, read
 
 KEPT, BROKEN, BAD_USAGE, STOPPED = 0, 1, 2, 130
 
-DEFAULT_LOOPS = ("refloop",)
+DEFAULT_LOOPS = ("refloop", "refloop@model")
 
 SEEDS = 2**32
 """A seed that nobody chose is drawn below this: short enough to be typed."""
@@ -166,6 +167,9 @@ def _outputs(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same scenarios again.")
 @click.option("--replay", "token", metavar="TOKEN", help="Run the one scenario of this token.")
+@click.option(
+    "--isolate", is_flag=True, help="Run every scenario in a worker process, refloop's and asyncio's too."
+)
 @_outputs
 def check(
     loops: tuple[str, ...],
@@ -173,10 +177,12 @@ def check(
     examples: int | None,
     seed: int | None,
     token: str | None,
+    isolate: bool,
     form: str,
     **files: Path | None,
 ) -> None:
-    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter.
+    """Judge event loops on the real kernel: refloop, asyncio, or any other with an adapter; refloop@model is
+    refloop on the simulated kernel, under schedules of its choosing.
 
     Shows a verdict for each clause and loop, and the shortest run found that breaks each broken clause.
     """
@@ -194,13 +200,18 @@ def check(
     if form == output.TERMINAL:
         Console().print(report.heading(seed, examples), soft_wrap=True)
     if token is not None:
-        results = campaign.replay(names, token, clauses)
+        results = campaign.replay(names, token, clauses, isolate=isolate)
     else:
         assert seed is not None
         assert examples is not None
         with _progress() as on_progress:
             results = campaign.check(
-                names, clauses=clauses, examples=examples, seed=seed, on_progress=on_progress
+                names,
+                clauses=clauses,
+                examples=examples,
+                seed=seed,
+                on_progress=on_progress,
+                isolate=isolate,
             )
     _tell(form, asked, results, clauses, setting.here(seed, examples))
 
@@ -261,10 +272,13 @@ def _text_of(file: Path) -> str:
 def _show(out: Console, results: Results, clauses: tuple[Clause, ...]) -> None:
     out.print(report.verdicts(results, clauses, out.width))
     out.print(report.LEGEND, style="dim", highlight=False)
-    out.print()
+    out.print(report.deviations(results, clauses))
     for loop, entry, result in report.broken(results, clauses):
         out.print(report.breach(loop, entry, result, out.width))
         out.print(report.replay_line(loop, result), soft_wrap=True)
+    for loop, accident in report.accidents(results):
+        out.print(report.mishap(loop, accident))
+        out.print(report.mishap_line(loop, accident), soft_wrap=True)
     out.print(report.tallies(results))
 
 
@@ -274,8 +288,10 @@ def _status(results: Results) -> int:
         return STOPPED
     if troubles:
         return BAD_USAGE
-    verdicts = (entry.verdict for loop in results.values() for entry in loop.clauses.values())
-    return BROKEN if Verdict.FAIL in verdicts else KEPT
+    every = (entry for loop in results.values() for entry in loop.clauses.values())
+    verdicts = (entry.verdict for entry in every if entry.deviation is None)
+    mishaps = any(loop.accidents for loop in results.values())
+    return BROKEN if mishaps or Verdict.FAIL in verdicts else KEPT
 
 
 @contextmanager
@@ -314,6 +330,46 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
                 bar.refresh()
 
         yield draw
+
+
+@main.command()
+@click.argument("loop")
+@click.argument("pythons", nargs=-1, required=True, metavar="PYTHON...")
+@click.option(
+    "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
+)
+@click.option("--examples", type=click.IntRange(min=1), metavar="N", help="Generated scenarios for each.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same scenarios again.")
+def versions(
+    loop: str, pythons: tuple[str, ...], selectors: tuple[str, ...], examples: int | None, seed: int | None
+) -> None:
+    """Judge a loop under this interpreter and others, and show what differs, with the shortest scenario.
+
+    A difference is a scenario that one interpreter's loop breaks a clause in, and another's does not.
+    """
+    from loopspec.conformance import campaign
+    from loopspec.conformance import versions as under
+
+    clauses = _trace_clauses(selectors)
+    asked = [under.interpreter(command) for command in (sys.executable, *pythons)]
+    out = Console()
+    seed = secrets.randbelow(SEEDS) if seed is None else seed
+    examples = campaign.DEFAULT_EXAMPLES if examples is None else examples
+    out.print(report.heading(seed, examples), soft_wrap=True)
+    found = under.differences(
+        loop,
+        asked,
+        clauses,
+        examples=examples,
+        seed=seed,
+        on_progress=lambda line: click.echo(line, err=True),
+    )
+    for difference in found:
+        out.print(report.difference(difference))
+        again = report.replay_command(loop, difference.breach.clause, difference.breach.token)
+        out.print(f"  $ {again}\n", soft_wrap=True, highlight=False)
+    told = ", ".join(one.version for one in asked)
+    out.print(f"{loop} under Python {told}: {len(found)} clauses differ", highlight=False)
 
 
 # --- judge --------------------------------------------------------------------------------------------
@@ -411,6 +467,66 @@ def kernel(wanted: int, seed: int | None) -> None:
         raise click.exceptions.Exit(BROKEN)
 
 
+# --- explore --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--scope", "scopes", multiple=True, metavar="S", help="A scope, or a family. Repeatable.")
+@click.option(
+    "--strategy", "strategies", multiple=True, metavar="S", help="exhaustive, delay, pct, random. Repeatable."
+)
+@click.option("--seconds", type=click.FloatRange(min=0), metavar="N", help="Stop after so long.")
+@click.option("--schedules", type=click.IntRange(min=1), metavar="N", help="Stop after so many.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the same schedules again.")
+@click.option(
+    "--clause", "selectors", multiple=True, metavar="SELECTOR", help="Only clauses with this id or prefix."
+)
+@click.option(
+    "--resume",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Go on where FILE was left, and leave it there.",
+)
+@click.option("--replay", "token", metavar="TOKEN", help="Play the one case of this token, and show its run.")
+@click.option("--untraced", is_flag=True, help="Without trace and judge: how fast schedules are played.")
+def explore(
+    scopes: tuple[str, ...],
+    strategies: tuple[str, ...],
+    seconds: float | None,
+    schedules: int | None,
+    seed: int | None,
+    selectors: tuple[str, ...],
+    resume: Path | None,
+    token: str | None,
+    untraced: bool,
+) -> None:
+    """Search the schedules of scenarios on the simulated kernel for one that breaks a clause.
+
+    A schedule decides who acts, what the kernel does, which fault comes and when time passes. Without a limit
+    the search takes a minute, or ends when it has played all there is. What fails is made small, and shown
+    beside the nearest run that passes.
+    """
+    clauses = _trace_clauses(selectors)
+    if resume is not None and not resume.exists():
+        _claim_resume(resume)
+    from loopspec.conformance import explored
+
+    raise click.exceptions.Exit(
+        explored.replay(Console(), token, clauses)
+        if token is not None
+        else explored.search(
+            Console(),
+            explored.Asked(scopes, strategies, seconds, schedules, seed, clauses, resume, untraced),
+        )
+    )
+
+
+def _claim_resume(file: Path) -> None:
+    """Find out now, rather than after the search, that ``file`` cannot be written."""
+    if not file.parent.is_dir():
+        raise UsageError(f"cannot write {file}: there is no such directory; give --resume another file")
+
+
 # --- vectors ------------------------------------------------------------------------------------------
 
 
@@ -441,6 +557,70 @@ def tour(architectures: tuple[str, ...]) -> None:
     visits.tour(Console(), architectures or ARCHITECTURES)
 
 
+# --- watch --------------------------------------------------------------------------------------------
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the report with its time line here, too.",
+)
+@click.option("--live", is_flag=True, help="Tell each step in a line while the program runs.")
+@click.option(
+    "--held",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.1,
+    metavar="SECONDS",
+    help="How long a step may compute before it holds the loop.",
+)
+@click.option("--sensor", metavar="NAME", help="This sensor rather than the best: ring, ru_nvcsw or clock.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="FUNCTION",
+    help="Not what happens in MODULE.FUNCTION; * is any. Repeatable.",
+)
+@click.option("--fail", is_flag=True, help="Exit with 1 if a step blocked and the program itself ended well.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
+def watch(
+    module: str | None,
+    page: Path | None,
+    live: bool,
+    held: float,
+    sensor: str | None,
+    allow: tuple[str, ...],
+    fail: bool,
+    args: tuple[str, ...],
+) -> None:
+    """Run a program and tell which of its steps blocked the loop, in which call, and for how long.
+
+    The program runs unchanged; its exit status is passed on. The report goes to standard error.
+    """
+    if module is None and not args:
+        raise UsageError("watch wants a program: a script, or -m and a module; see `loopspec watch --help`")
+    if page is not None:
+        output.claim({"--html": page})
+    from loopspec.conformance import watch_command
+
+    program, rest = (args[0], args[1:]) if module is None else (module, args)
+    status = watch_command.main(
+        program,
+        rest,
+        module=module is not None,
+        page=page,
+        live=live,
+        held=held,
+        sensor=sensor,
+        allow=allow,
+        fail=fail,
+    )
+    raise click.exceptions.Exit(status)
+
+
 # --- the register -------------------------------------------------------------------------------------
 
 
@@ -449,6 +629,21 @@ def tour(architectures: tuple[str, ...]) -> None:
 def clauses(selectors: tuple[str, ...]) -> None:
     """The register of clauses as a table, whole or what the selectors name."""
     Console().print(report.register_table(_clauses(selectors)))
+
+
+@main.command()
+@click.argument("selectors", nargs=-1, metavar="[SELECTOR]...")
+def mutants(selectors: tuple[str, ...]) -> None:
+    """The teeth: every named mutant, what kills it, how soon, and in how few steps it is shown.
+
+    All of them, or those that break the clauses which the selectors name.
+    """
+    named = {entry.id for entry in _clauses(selectors)}
+    rows = [row for row in kills.packaged() if row.clause in named]
+    if not rows:
+        raise UsageError(f"no mutant breaks {', '.join(selectors)}: `loopspec mutants` lists them all")
+    Console().print(report.mutants_table(rows))
+    Console().print(report.mutants_tally(rows), highlight=False)
 
 
 @main.command()

@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 
 from loopspec.conformance import scenario as s
 from loopspec.conformance.scenario import At, Program, Scenario
-from loopspec.trace import RpcForm
+from loopspec.trace import RpcForm, Trigger
 
 T = TypeVar("T")
 
@@ -73,8 +73,12 @@ def _scenario(
     tcp: SearchStrategy[bool] = st.just(False),  # noqa: B008
     echo: bool = False,
     workers: SearchStrategy[int] = st.just(0),  # noqa: B008
+    alone: bool = False,
+    rehearsed: bool = False,
 ) -> SearchStrategy[Scenario]:
-    return st.builds(Scenario, streams, tcp, st.just(echo), program, script, workers)
+    return st.builds(
+        Scenario, streams, tcp, st.just(echo), program, script, workers, st.just(alone), st.just(rehearsed)
+    )
 
 
 _small_timer = st.builds(s.Later, _delay, _body(_work, _cancel_timer, most=1))
@@ -249,6 +253,13 @@ _closing = _scenario(
     tcp=st.booleans(),
 )
 
+_leaving = _scenario(
+    _body(_thirsty, _thirsty, _busy_reader, least=1, most=2),
+    _script(_send, _leave, _leave, _reset, least=1, most=4),
+    streams=st.integers(1, 2),
+    tcp=st.booleans(),
+)
+
 # What tasks share. A body within a body within a body is rarely needed and quickly all there is, so the
 # nesting is written out.
 
@@ -355,6 +366,101 @@ _scopes = _scenario(
     _script(_elapse, _post, most=2),
 )
 
+# One that a deadline takes out of a wait, over and over, and the waits that it has left come later: to each a
+# second wait that is still to come when they do.
+
+_left_wait = st.one_of(st.builds(s.Sleep, st.integers(2, 4)), st.builds(s.WaitEvent, st.just(1)))
+_next_wait = st.one_of(st.builds(s.Sleep, st.integers(5, 7)), st.builds(s.WaitEvent, st.just(0)))
+
+
+def _turned_away_by(limit: int | None) -> SearchStrategy[s.Do]:
+    return st.builds(
+        lambda left, next, rest: s.Spawn((s.Within(limit, (left,)), next, *rest)),
+        _left_wait,
+        _next_wait,
+        _task_body(_next_wait, _checkpoint, most=1),
+    )
+
+
+_change_of_mind = _scenario(
+    st.builds(
+        lambda tasks, ends: (*tasks, *ends, s.Later(6, (s.SetEvent(1),)), s.Later(8, (s.SetEvent(0),))),
+        _body(_turned_away_by(1), _turned_away_by(0), _turned_away_by(None), least=1, most=4),
+        _body(st.builds(s.Later, st.integers(0, 1), _body(_cancel_scope, least=1, most=2)), least=1, most=2),
+    ),
+    _script(_elapse, most=1),
+)
+
+# Tasks that nobody holds, and that wait for what nobody else knows of, under a collector.
+
+_collect = st.just(s.Collect())
+_wait_alone = st.just(s.WaitAlone())
+_forgotten = st.builds(
+    s.Forget, _task_body(_checkpoint, _sleep, _wait_alone, _wait_alone, _collect, least=1, most=3)
+)
+_late_collect = st.builds(s.Later, _delay, _body(_collect, _forgotten, least=1, most=2))
+
+_forgotten_ones = _scenario(
+    _body(_forgotten, _forgotten, _late_collect, _late_collect, _small_task, least=2, most=5),
+    _script(_elapse, most=2),
+)
+
+# Many tasks, and the thread that they are on: nothing here but coroutines.
+
+_switcher = st.builds(s.Spawn, _task_body(_checkpoint, _sleep, _wait_event, _set_event, least=1, most=3))
+_late_switcher = st.builds(s.Later, _delay, _body(_switcher, _switcher, least=1, most=2))
+
+_switches = _scenario(
+    _body(_switcher, _busy, _busy, _late_switcher, least=2, most=7), _script(_elapse, most=2)
+)
+
+_rehearsed = _scenario(
+    _body(_switcher, _busy, _late_switcher, _task, _locker, _timid, _set_event, least=2, most=6),
+    _script(_elapse, most=2),
+    rehearsed=True,
+)
+
+# Tasks that may come to wait for each other, and for nothing else.
+
+_mutual = st.builds(
+    s.Spawn,
+    _task_body(
+        *(_wait_event, _wait_event, _join, _join, _wait_alone, _sleep, _checkpoint, _set_event, _hold, _get),
+        *(_put, _waiter, _cancel_task),
+        least=1,
+        most=3,
+    ),
+)
+
+_deadlocks = _scenario(
+    _body(_mutual, _mutual, _mutual, _small_timer, least=1, most=5), _script(_elapse, most=1), alone=True
+)
+
+# Task groups, their children, and what becomes of them when one fails.
+
+_parting = st.builds(
+    lambda before, end: (*before, end), _task_body(_checkpoint, _sleep, most=1), st.one_of(_fail, _wait_event)
+)
+_grandchild = st.builds(s.StartChild, _index, _task_body(_checkpoint, _sleep, _fail, _wait_event, most=2))
+_child = st.builds(
+    s.StartChild,
+    _index,
+    st.one_of(
+        _parting,
+        _task_body(_checkpoint, _checkpoint, _sleep, _wait_event, _cancel_task, _fail, _grandchild, most=3),
+    ),
+)
+_inner_group = st.builds(s.Group, _task_body(_child, _child, _fail, _checkpoint, least=1, most=3))
+_group = st.builds(
+    s.Group,
+    _task_body(_child, _child, _child, _inner_group, _checkpoint, _sleep, _fail, _wait_event, least=1),
+)
+_parent = st.builds(s.Spawn, _task_body(_group, _group, _limited(_group), _checkpoint, least=1, most=2))
+
+_groups = _scenario(
+    _body(_parent, _parent, _canceller, _set_event, _late_events, least=1, most=4), _script(_elapse, most=2)
+)
+
 _connect = st.just(s.Connect())
 
 _echo = _scenario(
@@ -363,6 +469,87 @@ _echo = _scenario(
         _send, _send, _send, _finish, _finish, _half_close, _connect, _stop_reading, _leave, least=2, most=8
     ),
     streams=st.integers(2, 3),
+    echo=True,
+)
+
+# Readiness that is told once.
+
+
+_take_all = st.just(s.Take(0, 64))
+_drained = st.just((s.Take(0, 64), s.Take(0, 64)))  # the second sees EAGAIN
+
+
+def _triggered(trigger: Trigger, *steps: SearchStrategy[s.Do]) -> SearchStrategy[s.Watch]:
+    body = st.one_of(_drained, _body(*steps, least=1, most=2))
+    return st.builds(s.Watch, st.integers(0, 1), _direction, st.integers(3, 8), body, st.just(trigger))
+
+
+_edge = _triggered("edge", _take, _take, _give, _fail)
+_one_shot = _triggered("one-shot", _take, _take_all, _give)
+
+_edges = _scenario(
+    _body(_edge, _edge, _unwatch, _small_timer, least=1, most=4),
+    _script(_send, _send, _send, _half_close, _leave, _elapse, least=2, most=7),
+    streams=st.integers(1, 2),
+)
+
+_one_shots = _scenario(
+    _body(_one_shot, _one_shot, _one_shot, _unwatch, least=2, most=4),
+    _script(_send, _send, _half_close, _leave, _elapse, least=1, most=6),
+    streams=st.integers(1, 2),
+)
+
+# Connects, and what the other side does before the loop looks.
+
+_open = st.builds(s.Open, st.sampled_from(("listening", "listening", "refusing", "silent")))
+_opener = st.builds(s.Spawn, _task_body(_open, _open, _checkpoint, least=1, most=2))
+_greet = st.builds(s.Greet, _index, st.sampled_from(("send", "leave", "reset", "reset")))
+
+_connects = _scenario(
+    _body(_opener, _opener, _cancel_task, _canceller, least=1, most=3),
+    _script(_greet, _greet, _elapse, most=4),
+)
+
+# Writers that are faster than their client, and clients that do not read.
+
+_write_buffered = st.builds(s.WriteBuffered, st.integers(0, 1), st.sampled_from((1, 900, 3000, 9000)))
+_writer = st.builds(
+    s.Spawn, _task_body(_write_buffered, _write_buffered, _write_buffered, _checkpoint, least=1, most=4)
+)
+
+_buffers = _scenario(
+    _body(_writer, _writer, _writer, _canceller, least=1, most=4),
+    _script(_stop_reading, _stop_reading, _leave, _elapse, most=3),
+    streams=st.integers(1, 2),
+)
+
+# An echo server without descriptors, one that a crowd comes to, and one whose clients send all at once.
+
+_shortages = _scenario(
+    st.just(()),
+    st.builds(
+        lambda before, after: (*before, At(0, False, s.Exhaust()), At(0, False, s.Connect()), *after),
+        _script(_send, _connect, most=2),
+        _script(
+            *(_send, _send, _connect, _elapse, _elapse, _leave),
+            *(st.just(s.Exhaust()), st.just(s.Relieve())),
+            most=6,
+        ),
+    ),
+    streams=st.integers(1, 2),
+    echo=True,
+)
+
+_crowds = _scenario(
+    st.just(()),
+    _script(
+        st.builds(s.Crowd, st.sampled_from((3, 3, 3, 120))),
+        st.builds(s.Flood, _index, st.sampled_from((100_000, 400_000))),
+        _send,
+        least=1,
+        most=4,
+    ),
+    streams=st.integers(1, 2),
     echo=True,
 )
 
@@ -462,7 +649,7 @@ class Family:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "timers": Family(_timers, ("TIMER", "CALL", "LOOP", "FAIR")),
+    "timers": Family(_timers, ("TIMER", "CALL", "LOOP", "FAIR", "ENV")),
     "hoards": Family(_hoards, ("TIMER",), weight=1),
     "callbacks": Family(_callbacks, ("LOOP", "CALL", "FAIR", "WAKE")),
     "wakeups": Family(_wakeups, ("WAKE", "CALL", "LOOP"), weight=2),
@@ -472,12 +659,19 @@ FAMILIES: Mapping[str, Family] = {
     "latecomers": Family(_latecomers, ("LOOP",), weight=3),
     "snatched": Family(_snatched, ("LOOP", "FAIR"), weight=3),
     "abandoned": Family(_abandoned, ("LOOP", "FLOW"), weight=2),
-    "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL")),
+    "descriptors": Family(_descriptors, ("LOOP", "FAIR", "STREAM", "CALL", "ENV")),
     "rivals": Family(_rivals, ("LOOP", "FAIR"), weight=2),
-    "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP")),
-    "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW")),
+    "tasks": Family(_tasks, ("CORO", "FAIR", "CALL", "LOOP", "ENV")),
+    "groups": Family(_groups, ("CORO",), weight=3),
+    "changes of mind": Family(_change_of_mind, ("CORO", "CANCEL"), weight=2),
+    "switches": Family(_switches, ("CORO",), weight=2),
+    "rehearsed": Family(_rehearsed, ("CORO",), weight=2),
+    "deadlocks": Family(_deadlocks, ("CORO",), weight=2),
+    "forgotten": Family(_forgotten_ones, ("CORO",), weight=1),
+    "streams": Family(_streams, ("CORO", "LOOP", "STREAM", "FAIR", "CALL", "FLOW", "ENV")),
     "closing": Family(_closing, ("LOOP", "CORO", "STREAM"), weight=2),
-    "workers": Family(_workers, ("WORK",), weight=2),
+    "leaving": Family(_leaving, ("LOOP",), weight=1),
+    "workers": Family(_workers, ("WORK", "ENV", "CALL"), weight=2),
     "impatience": Family(_impatience, ("WORK",), weight=1),
     "asking": Family(_asking, ("WORK",), weight=1),
     "handlers": Family(_handlers, ("WORK",), weight=1),
@@ -486,6 +680,12 @@ FAMILIES: Mapping[str, Family] = {
     "queues": Family(_queues, ("PRIM", "CANCEL")),
     "scopes": Family(_scopes, ("CANCEL", "CORO")),
     "echo": Family(_echo, ("FAIR", "STREAM", "LOOP")),
+    "edges": Family(_edges, ("LOOP",), weight=2),
+    "one-shots": Family(_one_shots, ("LOOP",), weight=1),
+    "connects": Family(_connects, ("LOOP",), weight=1),
+    "buffers": Family(_buffers, ("FLOW",), weight=2),
+    "shortages": Family(_shortages, ("LOOP",), weight=1),
+    "crowds": Family(_crowds, ("FAIR",), weight=1),
     "remote calls": Family(_remote_calls, ("RPC", "CORO", "LOOP"), weight=2),
     "dialogues": Family(_dialogues, ("RPC",), weight=1),
 }

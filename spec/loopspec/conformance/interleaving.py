@@ -21,34 +21,51 @@ from rich.text import Text
 
 from loopspec.trace import (
     Abandon,
+    Accept,
+    Alone,
     Answer,
     Arm,
     Ask,
     AtRest,
     Await,
     Begin,
+    Buffered,
     Call,
     CancelRequest,
     Caught,
     Close,
     Closed,
     Closing,
+    Collect,
     Connect,
     Crash,
+    Deadlock,
     Deliver,
+    Dial,
+    Dialed,
+    DialSettle,
     Disarm,
     Dispatch,
     Done,
+    Drained,
     End,
     Enqueue,
     Event,
+    Exhausted,
     Fork,
     Free,
+    GroupEnter,
+    GroupExit,
+    GroupLeave,
+    GroupStart,
     HalfClose,
     Handle,
     Handled,
     HandlerEnd,
+    Hang,
+    HighWater,
     Hold,
+    Interest,
     Interrupted,
     JobAbandon,
     JobAsk,
@@ -60,15 +77,20 @@ from loopspec.trace import (
     Leave,
     Make,
     Notify,
+    Objects,
+    Polled,
     Pool,
     Post,
     Quiescent,
     Read,
+    Rearm,
     Reason,
     Receive,
     Refuse,
     RefusePost,
+    Rehearsal,
     Release,
+    Relieved,
     Report,
     Reset,
     Rest,
@@ -92,6 +114,7 @@ from loopspec.trace import (
     Send,
     Serves,
     Settle,
+    Shown,
     Shut,
     Signal,
     Snatch,
@@ -107,7 +130,9 @@ from loopspec.trace import (
     TimerFire,
     TimersHeld,
     Trespass,
+    Triggered,
     Uncaught,
+    Vanish,
     Verb,
     WaitBegin,
     WaitReturn,
@@ -163,6 +188,7 @@ def lane(event: Event) -> Lane:
             | Leave(stream=stream)
             | Reset(stream=stream)
             | Crash(stream=stream)
+            | Shown(stream=stream)
         ):
             return Lane(0, stream, "")
         case (
@@ -179,6 +205,7 @@ def lane(event: Event) -> Lane:
             | Uncaught(thread=thread)
             | RefusePost(thread=thread)
             | Trespass(thread=thread)
+            | Hang(thread=thread)
         ) if thread != LOOP_THREAD:
             return Lane(2, 0, thread)
         case (
@@ -218,6 +245,10 @@ _MASKS = {
 }
 
 
+_REPORTED = sum(_MASKS)
+"""The events of a mask, without its modes."""
+
+
 def _mask(mask: int) -> str:
     names = [name for bit, name in _MASKS.items() if mask & bit]
     rest = mask & ~sum(_MASKS)
@@ -244,6 +275,8 @@ _AWAITED: dict[Reason, str] = {
     "join": "the end of task {}",
     "primitive": "primitive {}",
     "rpc": "the outcome of remote call {}",
+    "room": "room for what it writes to stream {}",
+    "group": "the children of group {}",
 }
 
 
@@ -253,6 +286,10 @@ def _awaited(reason: Reason, key: int) -> str:
 
 def _wanted(verb: Verb, primitive: int, item: int | None) -> str:
     return f"{verb}{'' if item is None else f' item {item}'}, primitive {primitive}"
+
+
+def _tasks(tasks: tuple[int, ...]) -> str:
+    return ", ".join(f"task {task}" for task in tasks)
 
 
 def told(event: Event) -> str:
@@ -331,6 +368,30 @@ def _told(event: Event) -> str:
             return "closed"
         case RefusePost(callback=callback):
             return f"post callback {callback}, refused"
+        case Triggered(registration=registration, trigger=trigger):
+            return f"registration {registration} is {trigger}"
+        case Rearm(registration=registration, fd=fd):
+            return f"re-arm {registration}, fd {fd}"
+        case Drained(registration=registration, fd=fd):
+            return f"handler of {registration} sees EAGAIN on fd {fd}"
+        case Interest(fd=fd, mask=mask):
+            return f"interest in fd {fd}: {_mask(mask & _REPORTED) if mask & _REPORTED else 'none'}"
+        case Dial(task=task, dial=dial):
+            return f"task {task} opens connection {dial}"
+        case Dialed(dial=dial, error=error):
+            return f"connection {dial} is settled in the kernel: SO_ERROR {error or 0}"
+        case DialSettle(dial=dial, outcome=outcome, error=error):
+            return f"connection {dial} is settled: {outcome} {error or ''}".rstrip()
+        case Accept(at=at, error=error):
+            return f"accept at {instant(at)}: {error or 'a connection'}"
+        case Exhausted():
+            return "out of descriptors"
+        case Relieved():
+            return "descriptors again"
+        case HighWater(stream=stream, mark=mark):
+            return f"stream {stream} is buffered up to {mark:,} bytes"
+        case Buffered(stream=stream, held=held):
+            return f"of stream {stream} the loop holds {held:,} bytes"
         case Spawn(task=task):
             return f"spawn task {task}"
         case Step(task=task):
@@ -351,6 +412,26 @@ def _told(event: Event) -> str:
             return f"task {task} joined task {target}: {outcome} {value}".rstrip()
         case Threads(threads=threads, tasks=tasks):
             return f"threads: {threads:,}, tasks: {tasks:,}"
+        case Objects(descriptors=descriptors, tasks=tasks):
+            return f"descriptors: {descriptors:,}, tasks: {tasks:,}"
+        case Collect():
+            return "the garbage collector runs"
+        case Vanish(task=task):
+            return f"task {task} is destroyed"
+        case Rehearsal(steps=steps):
+            return f"in another run: {' '.join(map(str, steps))}"
+        case Alone():
+            return "nobody else will make anything ready"
+        case Deadlock(tasks=tasks):
+            return f"report a deadlock of {_tasks(tasks)}"
+        case GroupEnter(task=task, group=group):
+            return f"task {task} enters group {group}"
+        case GroupStart(group=group, task=task):
+            return f"task {task} is a child of group {group}"
+        case GroupLeave(task=task, group=group, outcome=outcome, value=value):
+            return f"task {task} leaves the block of group {group}: {outcome} {value}".rstrip()
+        case GroupExit(group=group, outcome=outcome, errors=errors):
+            return f"group {group} has ended: {outcome} {' '.join(errors)}".rstrip()
         case Pool(size=size):
             return f"at most {size:,} workers"
         case Submit(job=job, asker=asker):
@@ -436,6 +517,11 @@ def _told(event: Event) -> str:
             return f"room in stream {stream}"
         case Shut(stream=stream):
             return f"shut stream {stream}"
+        case Polled(ready=ready):
+            told = ", ".join(f"fd {fd} {_mask(mask)}" for fd, mask in ready)
+            return f"ready by poll(2): {told or 'nothing'}"
+        case Hang(thread=thread):
+            return f"{thread} does not come out of it"
         case Quiescent():
             return "nothing left to do"
         case Serves(architecture=architecture):
@@ -449,6 +535,8 @@ def _told(event: Event) -> str:
         case AtRest(processes=processes, threads=threads, descriptors=descriptors, main=main, on=on):
             where = main if on is None else f"{main} of client {on}"
             return f"at rest in {where}; {processes} processes, {threads} threads, {descriptors} descriptors"
+        case Shown(style=style, stream=stream, data=data, ended=ended):
+            return f"client {stream} was shown by {style}: {_bytes(data)}" + (" and the end" if ended else "")
         case _:
             assert_never(event)
 

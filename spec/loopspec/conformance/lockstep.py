@@ -24,8 +24,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import math
 import os
+import re
 import resource
 import select
 import signal
@@ -39,27 +41,40 @@ import weakref
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
 from loopspec.conformance.adapter import (
     Adapter,
+    Connection,
+    Group,
+    OffersBuffers,
+    OffersConnects,
+    OffersGroups,
+    OffersModes,
     Operation,
+    Poller,
     RpcEnding,
+    RunsAlone,
     Scope,
     TaskHandle,
     TimerHandle,
     World,
 )
+from loopspec.conformance.buffering import Buffering
 from loopspec.conformance.crew import Crew
+from loopspec.conformance.dialling import Dialling
+from loopspec.conformance.kin import Groups
+from loopspec.conformance.listening import ROOMY, ToldListener
 from loopspec.conformance.scenario import TICK, At, JobProgram, Program, Scenario, TaskProgram
 from loopspec.conformance.services import Awaited, Services
 from loopspec.conformance.sharing import Sharing
-from loopspec.trace import Direction, Event, Outcome, Reason
+from loopspec.trace import Direction, Event, Outcome, Reason, Trigger
 
 MAX_TURNS = 200
 """After so many turns a run is cut off. A scenario that ends needs a tenth; one that spins has shown it."""
@@ -78,6 +93,19 @@ _SIGNAL = signal.SIGUSR1
 #: What a forked child answers: bits of its exit code.
 _LET_IN, _CHANGED = 1, 2
 _SIOCOUTQ = 0x5411
+_INTEREST = re.compile(r"^tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)", re.MULTILINE)
+"""A line of an epoll instance's entry in /proc: what it is to report."""
+_NOT_LEVEL = select.EPOLLET | select.EPOLLONESHOT
+#: What a loop without it cannot be asked for: the steps of a script that only such an event shows.
+_SHOWN_BY: dict[type, str] = {
+    script.Later: "TimerArm",
+    script.Hoard: "TimerArm",
+    script.Watch: "Arm",
+    script.WatchFile: "Arm",
+    script.Reopen: "Arm",
+    script.Submit: "TimerArm",  # what calls back no timer calls back no job's outcome
+    script.AskLoop: "JobAsk",
+}
 
 
 class Stuck(KeyboardInterrupt):
@@ -206,17 +234,29 @@ def hand() -> Iterator[Hand]:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000.0)
     made = Hand()
+    gc.freeze()  # what is there already is no scenario's: its collector need not look at it
     try:
         yield made
     finally:
+        gc.unfreeze()
         made.close()
         sys.setswitchinterval(interval)
+
+
+class Watched(Protocol):
+    """An epoll instance whose waits go through the run, as the run sees it."""
+
+    def ready(self, maxevents: int) -> list[tuple[int, int]]:
+        """What a wait of no length reports."""
+        ...
+
+    def fileno(self) -> int: ...
 
 
 class _Watched:
     """An epoll instance whose waits go through the run: everything else is the kernel's."""
 
-    def __init__(self, wait: Callable[[_Watched, float | None, int], list[tuple[int, int]]]) -> None:
+    def __init__(self, wait: Callable[[Watched, float | None, int], list[tuple[int, int]]]) -> None:
         self._epoll = select.epoll()
         self._wait = wait
         self.register = self._epoll.register
@@ -230,6 +270,12 @@ class _Watched:
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         return self._wait(self, timeout, maxevents)
+
+    def interest(self, fd: int) -> int:
+        """The mask that the kernel has for ``fd``, modes included; 0 for none."""
+        listing = Path(f"/proc/self/fdinfo/{self.fileno()}").read_text()
+        entries = [line.split() for line in listing.splitlines() if line.startswith("tfd:")]
+        return next((int(entry[3], 16) for entry in entries if int(entry[1]) == fd), 0)
 
 
 class _Stream:
@@ -250,13 +296,16 @@ class _Stream:
 
 
 class _Registration:
-    __slots__ = ("direction", "left", "number", "stream", "token")
+    __slots__ = ("direction", "left", "number", "stream", "token", "trigger")
 
-    def __init__(self, number: int, stream: _Stream, direction: Direction, left: int) -> None:
+    def __init__(
+        self, number: int, stream: _Stream, direction: Direction, left: int, trigger: Trigger | None
+    ) -> None:
         self.number = number
         self.stream = stream
         self.direction = direction
         self.left = left
+        self.trigger = trigger
         self.token: object = None
 
 
@@ -283,7 +332,7 @@ class _Callback:
 
 
 class _Task:
-    __slots__ = ("asker", "handle", "key", "number", "reason", "running", "told")
+    __slots__ = ("asker", "handle", "key", "lost", "number", "reason", "running", "told")
 
     def __init__(self, number: int, asker: int | None = None) -> None:
         self.number = number
@@ -292,6 +341,7 @@ class _Task:
         self.reason: Reason = "checkpoint"
         self.key = 0
         self.running = False
+        self.lost = False  # destroyed before its end
         self.handle: TaskHandle | None = None
 
 
@@ -340,11 +390,11 @@ class _Stepped(Coroutine[object, object, str]):
             except StopIteration as end:
                 return str(end.value)
             try:
-                yield request
+                answer = yield request
             except BaseException as error:
                 step = partial(self.throw, error)
             else:
-                step = partial(self.send, None)
+                step = partial(self.send, answer)
 
     def _step(self, resume: Callable[[], object]) -> object:
         run, task = self._run, self._task
@@ -377,6 +427,7 @@ class Lockstep:
     def __init__(self, hand: Hand, scenario: Scenario, tell: Callable[[Event], None]) -> None:
         self.tell: Callable[[Event], None] = tell
         self.turn = 0
+        self.cut_short: str | None = None  # why the run was, if the loop was to blame
         self._hand = hand
         self._scenario = scenario
         self._script = list(scenario.script)
@@ -404,8 +455,14 @@ class Lockstep:
         self._events: dict[int, tuple[int, Operation]] = {}
         self._scopes: list[_Scope] = []
         self._entered = 0
+        self._groups = Groups(self)
+        self._forgotten: list[weakref.ref[_Stepped]] = []
         self._services = Services(self)
         self._listener: socket.socket | None = None
+        self._accepting: ToldListener | None = None  # the same, where it tells of what it accepts
+        self._dialling = Dialling(self)
+        self._buffering = Buffering(self)
+        self._dry: set[tuple[int, Direction]] = set()  # streams of which the present handler saw EAGAIN
         self._crew = Crew(self)
         self._submitted = False
         self._handled = False  # whether the loop hands events to workers by itself
@@ -415,7 +472,7 @@ class Lockstep:
         self._catches = False
         self._finished = False
         self._recorder = tell
-        self._epoll: _Watched | None = None
+        self._epoll: Watched | None = None
         self._thread = threading.get_ident()
         self._loop: Adapter
         self._sharing: Sharing
@@ -424,6 +481,8 @@ class Lockstep:
 
     def run(self, make: Callable[[World], Adapter]) -> None:
         """Run the scenario on a new loop."""
+        if self._scenario.rehearsed:
+            self.tell(self._rehearsed(make))
         with self._alarm(), self._crew.watching():
             self._loop = make(self)
             self._sharing = Sharing(self, self._loop.primitives())
@@ -435,12 +494,39 @@ class Lockstep:
                     self._listen()
                 for _ in range(self._scenario.streams):
                     self._connect() if self._scenario.echo else self._open_stream()
-                self._loop.run(self._main)
+                self._run_loop()
             except Stuck as stuck:
                 if stuck.thread is not None:
                     self.tell(trace.Suspend(stuck.thread))
+                self.tell(trace.Hang(stuck.thread or "loop"))
+                if stuck.thread != Hand.name:
+                    spun = "spun: it used a second of processor time in one turn"
+                    self.cut_short = (
+                        spun if stuck.thread is None else "hung: it slept in one turn without end"
+                    )
             finally:
                 self._end()
+
+    def _rehearsed(self, make: Callable[[World], Adapter]) -> trace.Rehearsal:
+        """What another run of the same scenario tells of the order of steps."""
+        steps: list[int] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, trace.Step):
+                steps.append(event.task)
+
+        Lockstep(self._hand, replace(self._scenario, rehearsed=False), listen).run(make)
+        return trace.Rehearsal(tuple(steps))
+
+    def _run_loop(self) -> None:
+        if not (self._scenario.alone and isinstance(self._loop, RunsAlone)):
+            self._loop.run(self._main)
+            return
+        self.tell(trace.Alone(self.turn))
+        reported = self._loop.run_alone(self._main)
+        if reported:
+            numbers = [task.number for handle in reported for task in self._tasks if task.handle is handle]
+            self.tell(trace.Deadlock(self.turn, tuple(numbers)))
 
     def _main(self) -> None:
         if self._listener is not None:
@@ -460,8 +546,8 @@ class Lockstep:
                     self._loop.close()
         finally:
             self._services.close()
-            for duplicate in self._duplicates:
-                os.close(duplicate)
+            self._dialling.close()
+            self._close_duplicates()
             if self._listener is not None:
                 self._listener.close()
             for stream in self._streams:
@@ -506,7 +592,7 @@ class Lockstep:
                 if sleep is not None and sleep == before:
                     self._hand.abandon()
                     raise Stuck(Hand.name)
-            elif _switches() != self._switches:
+            elif self.switches() != self._switches:
                 raise Stuck("loop")
             elif time.thread_time() - used > _ALARM:
                 raise Stuck(None)
@@ -531,13 +617,13 @@ class Lockstep:
 
     def wait_unit(self, seconds: float) -> int:
         """How long the kernel makes of a wait of so many seconds, in nanoseconds."""
-        return _granted(seconds) or 0
+        return granted(seconds) or 0
 
     def switches(self) -> int:
         """How often the calling thread has been suspended, by the kernel's account."""
         return _switches()
 
-    def poller(self) -> _Watched:
+    def poller(self) -> Poller:
         return _Watched(self._wait)
 
     def report(self, error: BaseException) -> None:
@@ -554,35 +640,39 @@ class Lockstep:
             scope.due = True
             self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=True))
 
-    def _wait(self, epoll: _Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
+    def _wait(self, epoll: Watched, seconds: float | None, maxevents: int) -> list[tuple[int, int]]:
         if self._ended:
             return epoll.ready(maxevents)
         # Where the loop itself sets workers going, one may want the interpreter when the loop lets go of it:
         # the loop's thread then waits for the interpreter, and nobody can tell that from another suspension.
-        if self.turn and _switches() != self._switches and not self._on_the_loose:
+        if self.turn and self.switches() != self._switches and not self._on_the_loose:
             self.tell(trace.Suspend("loop"))
         if self._scenario.workers:
             self._waiting = True
             self._crew.settle()
-        timeout = _granted(seconds)
+        self._dialling.look()
+        timeout = granted(seconds)
         self._passed += 1
         self._heard += 1
         self._waiting = True
         self.tell(trace.WaitBegin(self.turn, timeout))
         self._epoll = epoll
         batch = self._batch(epoll, timeout, maxevents)
+        if self._streams and not self._scenario.workers and len(batch) < maxevents:
+            self._tell_polled(epoll)
         self._snatch_from(batch)
         self.turn += 1
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
         if self.turn >= MAX_TURNS:
+            self.cut_short = f"spun: it used up its budget of {MAX_TURNS} turns"
             self._finish()
         self._waiting = False
         self._on_the_loose = self._handled or self._crew.asking > 0
-        self._switches = _switches()
+        self._switches = self.switches()
         return batch
 
-    def _batch(self, epoll: _Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
+    def _batch(self, epoll: Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
         """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
         self._services.read()
         while self._script and self._due(self._script[0]):
@@ -599,6 +689,8 @@ class Lockstep:
                 self._crew.release(0)
                 batch = epoll.ready(maxevents)
                 continue
+            if not self._script and self._accepting is not None and self._accepting.exhausted:
+                self._relieve()  # every shortage ends
             if not self._script:
                 if not self._service_acts(until):
                     return self._nobody_acts(None if until is None else until - self._now)
@@ -621,7 +713,22 @@ class Lockstep:
             batch = self._ready(epoll, maxevents)
         return batch
 
-    def _ready(self, epoll: _Watched, maxevents: int) -> list[tuple[int, int]]:
+    def _tell_polled(self, epoll: Watched) -> None:
+        """Tell what poll(2) says of the kernel's own list of what ``epoll`` is to report while it is ready.
+
+        One whose number has been closed is left out, even if another description has that number now.
+        """
+        poll = select.poll()
+        for entry in _INTEREST.finditer(Path(f"/proc/self/fdinfo/{epoll.fileno()}").read_text()):
+            fd, mask = int(entry[1]), int(entry[2], 16)
+            if fd in self._fds and not mask & _NOT_LEVEL:
+                with suppress(OSError):
+                    if os.fstat(fd).st_ino == int(entry[3], 16):
+                        poll.register(fd, mask)
+        polled = tuple((self._fds[fd], mask) for fd, mask in sorted(poll.poll(0)))
+        self.tell(trace.Polled(self.turn, polled))
+
+    def _ready(self, epoll: Watched, maxevents: int) -> list[tuple[int, int]]:
         """What is ready once the clients have read: that makes room, and room is readiness too."""
         self._clients_read()
         return epoll.ready(maxevents)
@@ -643,8 +750,10 @@ class Lockstep:
         return True
 
     def _snatch_from(self, batch: list[tuple[int, int]]) -> None:
-        """Let another reader take what the wait has found for one that waits to read, if the script says
-        so."""
+        """Let another reader take what the wait has found for one that waits to read, if the script says so.
+
+        For the only one: of two, the loop may have refused either, and not yet have told.
+        """
         if not batch or not self._script or self._ended:
             return
         at = self._script[0]
@@ -656,7 +765,7 @@ class Lockstep:
             for stream in self._streams
             if stream.server is not None
             and stream.server.fileno() in numbers
-            and (self._users[stream.number, "read"] or self._watching(stream, "read"))
+            and (len(self._users[stream.number, "read"]) == 1 or self._watching(stream, "read"))
         ]
         if not found or self._scenario.tcp:
             return
@@ -674,16 +783,35 @@ class Lockstep:
     def _asleep(self, *, sample: bool) -> None:
         if sample:
             self._services.tell_dropped()
-            threads = sum(1 for _ in Path("/proc/self/task").iterdir())
-            # But for those of the pool, whose number is another's affair.
-            threads -= min(self._scenario.workers, max(0, threads - 2))
-            self.tell(trace.Threads(self.turn, threads, self._live_tasks))
-            self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+            self.tell(trace.Threads(self.turn, self._threads(), self._live_tasks))
+            if "TimersHeld" in self._loop.shows:
+                self.tell(trace.TimersHeld(self.turn, self._loop.timers_held(), self._live_timers))
+            self._tell_objects()
             self._sharing.rest()
+            self._tell_interest()
+        self._buffering.tell_held()
         for stream in self._streams:
             if self._has_room(stream):
                 self.tell(trace.Room(self.turn, stream.number))
         self.tell(trace.Suspend("loop"))
+
+    def _tell_objects(self) -> None:
+        if not self._streams and not self._services.used:
+            descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - it is the quicker way
+            self.tell(trace.Objects(self.turn, descriptors, self._live_tasks))
+
+    def _tell_interest(self) -> None:
+        assert isinstance(self._epoll, _Watched)
+        one_shot = [each.stream for each in self._registrations if each.trigger == "one-shot"]
+        for stream in dict.fromkeys(one_shot):
+            if stream.server is not None:
+                mask = self._epoll.interest(stream.server.fileno())
+                self.tell(trace.Interest(self.turn, stream.fd, mask))
+
+    def _threads(self) -> int:
+        """How many threads there are, but for those of the pool, whose number is another's affair."""
+        threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+        return threads - min(self._scenario.workers, max(0, threads - 2))
 
     def _something_is_due(self, timeout: int | None) -> bool:
         """Whether the loop waits for an instant, and not for lack of anything else as long as it can."""
@@ -695,16 +823,21 @@ class Lockstep:
         has left behind is nobody's."""
         if (
             stream.server is None
+            or stream.server.fileno() < 0  # its end has been closed by the loop
             or stream.written <= stream.received
             or (stream.torn and not self._users[stream.number, "write"])
             or self._scenario.tcp
             or not stream.reads
         ):
             return False
-        return bool(select.select([], [stream.server], [], 0)[1])
+        return self._writable(stream.server)
+
+    def _writable(self, server: socket.socket) -> bool:
+        return bool(select.select([], [server], [], 0)[1])
 
     def _nobody_acts(self, timeout: int | None) -> list[tuple[int, int]]:
-        if timeout is not None and self._live_timers + self._live_tasks + self._services.live:
+        resting = self._accepting is not None and self._accepting.resting
+        if timeout is not None and self._live_timers + self._live_tasks + self._services.live + resting:
             self._pass(timeout)
             return []
         self.tell(trace.Quiescent(self.turn))
@@ -729,6 +862,15 @@ class Lockstep:
         match act:
             case script.Connect():
                 self._connect()
+            case script.Crowd(count=count):
+                for _ in range(count):
+                    self._connect()
+            case script.Exhaust():
+                self._exhaust()
+            case script.Relieve():
+                self._relieve()
+            case script.Greet(connection=index, how=welcome):
+                self._dialling.greet(index, welcome)
             case script.Post(count=count, body=body):
                 self._post(count, body, asleep=asleep)
             case script.Unblock(job=index):
@@ -743,6 +885,10 @@ class Lockstep:
                 pass
             case script.Signal():
                 self._signal(asleep=asleep)
+            case script.Trespass() if "Trespass" not in self._loop.shows:
+                pass
+            case script.Fork() if "Fork" not in self._loop.shows:
+                pass
             case script.Trespass():
                 self._trespass() if asleep else self._hand.do(self._trespass)
             case script.Fork():
@@ -760,6 +906,7 @@ class Lockstep:
     def _client_acts(
         self,
         act: script.Send
+        | script.Flood
         | script.StopReading
         | script.HalfClose
         | script.Finish
@@ -770,6 +917,9 @@ class Lockstep:
     ) -> None:
         match act:
             case script.Send(size=size):
+                self._client_sends(stream, client, size)
+            case script.Flood(size=size):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOMY)
                 self._client_sends(stream, client, size)
             case script.StopReading():
                 stream.reads = False
@@ -794,12 +944,12 @@ class Lockstep:
             sent = client.send(data)
             stream.sent += sent
             self.tell(trace.Send(stream.number, data[:sent]))
-            _delivered(client)
+            self._carry(client)
 
     def _client_half_closes(self, stream: _Stream, client: socket.socket) -> None:
         with _gone():
             client.shutdown(socket.SHUT_WR)
-            _delivered(client)
+            self._carry(client)
             self.tell(trace.HalfClose(stream.number))
 
     def _client_leaves(self, stream: _Stream, client: socket.socket, how: Event) -> None:
@@ -808,7 +958,7 @@ class Lockstep:
         if isinstance(how, trace.Leave):
             with _gone():
                 client.shutdown(socket.SHUT_RDWR)
-                _delivered(client)
+                self._carry(client)
         client.close()
         self.tell(how)
 
@@ -883,9 +1033,9 @@ class Lockstep:
                 number, call = self._new_callback(), self._new_call()
                 run = self._posted(number, call, body)
                 self.tell(trace.Call(call, Hand.name, "post"))
-                before = _switches()
+                before = self.switches()
                 self._loop.post(run)
-                if not asleep and _switches() != before:
+                if not asleep and self.switches() != before:
                     self._suspended(Hand.name)
                 self.tell(trace.Return(call, Hand.name, delivered=False))
                 self.tell(trace.Post(self.turn, number, Hand.name))
@@ -904,8 +1054,23 @@ class Lockstep:
 
     # -- streams
 
+    def pair(self, *, tcp: bool = False) -> tuple[socket.socket, socket.socket]:
+        """A connection: a client's end, and the loop's."""
+        return _tcp_pair() if tcp else socket.socketpair()
+
+    def _carry(self, client: socket.socket) -> None:
+        """Have what a client has sent arrive."""
+        _delivered(client)
+
+    def _duplicate(self, server: socket.socket) -> int:
+        return os.dup(server.fileno())
+
+    def _close_duplicates(self) -> None:
+        for duplicate in self._duplicates:
+            os.close(duplicate)
+
     def _open_stream(self) -> _Stream:
-        client, server = _tcp_pair() if self._scenario.tcp else socket.socketpair()
+        client, server = self.pair(tcp=self._scenario.tcp)
         return self._new_stream(client, server)
 
     def _new_stream(self, client: socket.socket, server: socket.socket | None) -> _Stream:
@@ -920,20 +1085,36 @@ class Lockstep:
         return stream
 
     def _listen(self) -> None:
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.setblocking(False)
-        self._listener.bind("")
-        self._listener.listen(64)
+        def told(error: str | None) -> None:
+            self.tell(trace.Accept(self.turn, self._now, error))
+
+        floods = any(isinstance(at.act, script.Flood) for at in self._scenario.script)
+        self._listener = self._accepting = ToldListener(told, roomy=floods)
+
+    def _exhaust(self) -> None:
+        if self._accepting is not None and not self._accepting.exhausted:
+            self._accepting.exhausted = True
+            self.tell(trace.Exhausted(self.turn))
+
+    def _relieve(self) -> None:
+        if self._accepting is not None and self._accepting.exhausted:
+            self._accepting.exhausted = False
+            self.tell(trace.Relieved(self.turn))
 
     def _connect(self) -> None:
         if self._listener is not None:
             client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            client.connect(self._listener.getsockname())
-            self._new_stream(client, None)
+            client.setblocking(False)
+            try:
+                client.connect(self._listener.getsockname())
+            except BlockingIOError:  # the backlog is full
+                client.close()
+            else:
+                self._new_stream(client, None)
 
     def _server_end(self, index: int) -> _Stream | None:
-        present = [stream for stream in self._streams if stream.server is not None]
-        return present[index % len(present)] if present else None
+        open_ = [each for each in self._streams if each.server is not None and each.server.fileno() >= 0]
+        return open_[index % len(open_)] if open_ else None
 
     def _close_stream(self, stream: _Stream) -> None:
         assert stream.server is not None
@@ -949,7 +1130,7 @@ class Lockstep:
         """Close the server's end as if there were no loop. Who was registered for it is left as it is."""
         assert stream.server is not None
         self._registrations = [each for each in self._registrations if each.stream is not stream]
-        self._duplicates.append(os.dup(stream.server.fileno()))
+        self._duplicates.append(self._duplicate(stream.server))
         stream.server.close()
         stream.server = None
         self.tell(trace.Abandon(self.turn, stream.fd, stream.number))
@@ -976,7 +1157,7 @@ class Lockstep:
         """Tell of a call from the loop's thread, from begin to end. An OSError is told as its result."""
         call = self._new_call()
         self.tell(trace.Call(call, "loop", name, on, nonblocking))
-        before = _switches()
+        before = self.switches()
         failure: str | None = None
         try:
             yield call
@@ -984,7 +1165,7 @@ class Lockstep:
             failure = errno.errorcode.get(error.errno or 0)
             raise
         finally:
-            if _switches() != before:
+            if self.switches() != before:
                 self._suspended("loop")
             self.tell(trace.Return(call, "loop", delivered, failure))
 
@@ -1009,6 +1190,10 @@ class Lockstep:
             raise
         self.tell(trace.HandlerEnd(self.turn, None))
 
+    def _can(self, do: script.Do | script.JobDo) -> bool:
+        """Whether the loop has what ``do`` asks of it."""
+        return _SHOWN_BY.get(type(do), "Run") in self._loop.shows
+
     def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
         number = self._new_callback()
 
@@ -1023,6 +1208,8 @@ class Lockstep:
         self.tell(trace.Enqueue(self.turn, number))
 
     def _do(self, do: script.Do, stream: _Stream | None) -> None:
+        if not self._can(do):
+            return
         match do:
             case script.Soon(body=body):
                 self._soon(body)
@@ -1035,10 +1222,10 @@ class Lockstep:
                 for _ in range(count):
                     self._arm_timer(AN_HOUR, ())
                     self._cancel_timer(self._timers[-1])
-            case script.Watch(stream=index, direction=direction, times=times, body=body):
+            case script.Watch(stream=index, direction=direction, times=times, body=body, trigger=trigger):
                 watched = self._server_end(index)
                 if watched is not None:
-                    self._arm(watched, direction, times, body)
+                    self._arm(watched, direction, times, body, trigger)
             case script.WatchFile():
                 self._watch_file()
             case script.Unwatch(registration=index):
@@ -1097,6 +1284,13 @@ class Lockstep:
                 self._services.close_client(index, form)
             case script.ConverseByCallbacks(dialogue=dialogue):
                 self._services.converse_by_callbacks(self._loop, dialogue)
+            case script.Forget(body=task_body):
+                self._forget(task_body)
+            case script.Collect():
+                gc.collect()
+                self.tell(trace.Collect(self.turn))
+            case script.StartChild(group=index, body=task_body):
+                self._start_child(index, task_body)
 
     # -- timers
 
@@ -1134,37 +1328,75 @@ class Lockstep:
 
     # -- registrations
 
-    def _arm(self, stream: _Stream, direction: Direction, times: int, body: Program) -> None:
+    def _arm(
+        self,
+        stream: _Stream,
+        direction: Direction,
+        times: int,
+        body: Program,
+        trigger: Trigger | None = None,
+    ) -> None:
         assert stream.server is not None
-        if self._users[stream.number, direction]:
+        if self._users[stream.number, direction] or not self._may_be(stream, trigger):
             return
-        registration = _Registration(self._registered, stream, direction, times)
+        registration = _Registration(self._registered, stream, direction, times, trigger)
 
         def run() -> None:
             if self._ended:
                 return
             start = trace.Dispatch(self.turn, registration.number, stream.fd)
             registration.left -= 1
+            self._dry.clear()
             try:
                 self._handle(start, body, stream if stream.server is not None else None)
             finally:
                 if registration.left <= 0 and registration in self._registrations:
                     self._disarm(registration)
+                elif trigger is not None and registration in self._registrations:
+                    self._rearm(registration, trigger)
 
         try:
             with self._calling("arm"):
-                registration.token = self._loop.arm(stream.server, direction, run)
+                if trigger is None:
+                    registration.token = self._loop.arm(stream.server, direction, run)
+                else:
+                    assert isinstance(self._loop, OffersModes)
+                    registration.token = self._loop.arm_triggered(stream.server, direction, trigger, run)
         except Exception as error:
             name = type(error).__name__
             self.tell(trace.Refuse(self.turn, None, stream.fd, stream.number, direction, name))
             return
         self._registered += 1
         self.tell(trace.Arm(self.turn, registration.number, stream.fd, stream.number, direction))
+        if trigger is not None:
+            number = registration.number
+            self.tell(trace.Triggered(self.turn, number, stream.fd, stream.number, direction, trigger))
         for older in self._watching(stream, direction):
             # Let in where there was one: the loop has replaced that one, and it is gone.
             self._registrations.remove(older)
             self.tell(trace.Disarm(self.turn, older.number, stream.fd))
         self._registrations.append(registration)
+
+    def _may_be(self, stream: _Stream, trigger: Trigger | None) -> bool:
+        """Whether a stream may get a handler of that mode: it has one mode, and tasks that wait for it have
+        theirs."""
+        others = [each.trigger for each in self._registrations if each.stream is stream]
+        if trigger is not None:
+            tasks = self._users[stream.number, "read"] or self._users[stream.number, "write"]
+            if tasks or not isinstance(self._loop, OffersModes):
+                return False
+        return all(other == trigger for other in others)
+
+    def _rearm(self, registration: _Registration, trigger: Trigger) -> None:
+        """Do what a handler owes that is not level-triggered."""
+        stream, number = registration.stream, registration.number
+        if trigger == "edge" and (stream.number, registration.direction) in self._dry:
+            self.tell(trace.Drained(self.turn, number, stream.fd))
+        elif trigger == "edge" or registration.direction == "read":
+            assert isinstance(self._loop, OffersModes)
+            with suppress(Exception):  # refused, it is not re-armed
+                self._loop.rearm(registration.token)
+                self.tell(trace.Rearm(self.turn, number, stream.fd))
 
     def _watching(self, stream: _Stream, direction: Direction) -> list[_Registration]:
         """Who is registered for a stream. A stream has handlers or tasks in one direction, and never both:
@@ -1192,7 +1424,7 @@ class Lockstep:
         assert stream.server is not None
         number = stream.server.fileno()
         self._close_stream(stream)
-        client, server = socket.socketpair()
+        client, server = self.pair()
         if client.fileno() == number:
             client, server = server, client
         self._arm(self._new_stream(client, server), "read", 2, body)
@@ -1200,7 +1432,7 @@ class Lockstep:
     def _take(self, stream: _Stream | None, size: int) -> None:
         if stream is None or stream.server is None:
             return
-        with _gone():
+        with _gone(), self._noting(stream, "read"):
             with self._calling("recv", on="socket", nonblocking=True):
                 data = stream.server.recv(size)
             self.tell(trace.Read(self.turn, stream.number, data))
@@ -1209,11 +1441,20 @@ class Lockstep:
         if stream is None or stream.server is None or stream.torn:
             return
         data = _letters(stream.written, size)
-        with _gone():
+        with _gone(), self._noting(stream, "write"):
             with self._calling("send", on="socket", nonblocking=True):
                 sent = stream.server.send(data)
             stream.written += sent
             self.tell(trace.Write(self.turn, stream.number, data[:sent]))
+
+    @contextmanager
+    def _noting(self, stream: _Stream, direction: Direction) -> Iterator[None]:
+        """Note that a handler has seen EAGAIN."""
+        try:
+            yield
+        except BlockingIOError:
+            self._dry.add((stream.number, direction))
+            raise
 
     # -- signals
 
@@ -1235,6 +1476,39 @@ class Lockstep:
         with self._calling("spawn"):
             task.handle = self._loop.spawn(lambda: _Stepped(self, task, self._task(task, body)))
 
+    def _forget(self, body: TaskProgram) -> None:
+        """Start a task that the loop alone holds, and tell if it is destroyed before its end."""
+        if not self._forgotten:
+            gc.freeze()  # what is older than the first of them is nothing to look at for who has lost one
+        task = _Task(len(self._tasks))
+        self._tasks.append(task)
+        self._live_tasks += 1
+
+        def destroyed(_: weakref.ref[_Stepped]) -> None:
+            if task.number not in self._outcomes and not self._ended:
+                task.lost = True
+                self._live_tasks -= 1
+                self.tell(trace.Vanish(self.turn, task.number))
+
+        self.tell(trace.Spawn(self.turn, task.number))
+        stepped = _Stepped(self, task, self._task(task, body))
+        self._forgotten.append(weakref.ref(stepped, destroyed))
+        self._loop.spawn(lambda: stepped)
+
+    def _start_child(self, index: int, body: TaskProgram) -> None:
+        group = self._groups.chosen(index)
+        if group is None:
+            return
+        task = _Task(len(self._tasks))
+        try:
+            task.handle = group.made.start(lambda: _Stepped(self, task, self._task(task, body)))
+        except Exception:
+            return  # a group that is about to end may take no more
+        self._tasks.append(task)
+        self._live_tasks += 1
+        self.tell(trace.Spawn(self.turn, task.number))
+        self.tell(trace.GroupStart(self.turn, group.number, task.number))
+
     async def _task(self, task: _Task, body: TaskProgram) -> str:
         await self._perform(task, body)
         return f"value {task.number}"
@@ -1250,6 +1524,8 @@ class Lockstep:
                     | script.Sleep()
                     | script.Receive()
                     | script.SendAll()
+                    | script.WriteBuffered()
+                    | script.Open()
                     | script.WaitEvent()
                     | script.Join()
                     | script.Operate()
@@ -1262,6 +1538,8 @@ class Lockstep:
                     | script.Get()
                     | script.AwaitReply()
                     | script.ConverseByCoroutine()
+                    | script.Group()
+                    | script.WaitAlone()
                 ):
                     await self._await(task, do)
                 case _:
@@ -1269,6 +1547,7 @@ class Lockstep:
 
     def suspended(self, task: _Task) -> None:
         """Tell of a task's suspension."""
+        self._buffering.look(task.number)
         self.tell(trace.Await(self.turn, task.number, task.reason, task.key))
         if task.reason == "rpc":
             self._services.suspended(task.key)
@@ -1305,6 +1584,13 @@ class Lockstep:
                 stream = self._server_end(index)
                 if stream is not None and stream.server is not None and not stream.torn:
                     await self._send_all(task, stream, stream.server, size)
+            case script.WriteBuffered(stream=index, size=size):
+                stream = self._server_end(index)
+                if stream is not None and stream.server is not None and isinstance(self._loop, OffersBuffers):
+                    await self._write_buffered(task, self._loop, stream, stream.server, size)
+            case script.Open(host=host):
+                if isinstance(self._loop, OffersConnects):
+                    await self._open(task, self._loop, host)
             case script.WaitEvent(event=index):
                 key, event = self._event(index)
                 await self._operate(task, "Event.wait", "event", key, event.call)
@@ -1327,6 +1613,12 @@ class Lockstep:
                 await self._services.converse_by_coroutine(
                     self._loop, dialogue, lambda awaited: self._await_reply(task, awaited)
                 )
+            case script.Group(body=body):
+                if isinstance(self._loop, OffersGroups):
+                    await self._within_group(task, self._loop.group(), body)
+            case script.WaitAlone():
+                unknown = self._loop.operations()["Event.wait"]()
+                await self._operate(task, "Event.wait", "event", self._new_key(), unknown.call)
 
     async def _share(self, task: _Task, do: script.Share) -> None:
         async def operate(name: str, key: int, call: Callable[[], Awaitable[object]]) -> object:
@@ -1363,6 +1655,12 @@ class Lockstep:
         finally:
             self.tell(trace.ScopeExit(self.turn, task.number, scope.number, cut, handle.caught))
 
+    async def _within_group(self, task: _Task, group: Group, body: TaskProgram) -> None:
+        def waits(number: int) -> None:
+            task.reason, task.key = "group", number
+
+        await self._groups.enter(task.number, group, lambda: self._perform(task, body), waits)
+
     def _cancel_scope(self, scope: _Scope) -> None:
         self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=False))
         scope.handle.cancel()
@@ -1382,7 +1680,8 @@ class Lockstep:
             outcome = "error"
             raise
         finally:
-            self.tell(trace.End(self.turn, task.number, name, outcome))
+            if not task.lost:
+                self.tell(trace.End(self.turn, task.number, name, outcome))
 
     async def _await_reply(self, task: _Task, awaited: Awaited) -> RpcEnding:
         number = awaited.begin()
@@ -1419,6 +1718,28 @@ class Lockstep:
             )
             stream.torn = False
 
+    async def _write_buffered(
+        self, task: _Task, loop: OffersBuffers, stream: _Stream, server: socket.socket, size: int
+    ) -> None:
+        if self._watching(stream, "write"):
+            return
+        self._keys += 1  # which makes no two writes alike
+
+        async def operate(name: str, call: Callable[[], Awaitable[object]]) -> object:
+            return await self._operate(task, name, "room", stream.number, call)
+
+        with self._using(task, stream, "write"):
+            data = _letters(self._keys, size)
+            await self._buffering.write(loop, task.number, stream, server, data, operate)
+
+    async def _open(self, task: _Task, loop: OffersConnects, host: script.Host) -> None:
+        key = self._new_key()
+
+        async def operate(call: Callable[[], Awaitable[Connection]]) -> Connection:
+            return await self._operate(task, "connect", "event", key, call)
+
+        await self._dialling.open(loop, task.number, host, key, operate)
+
     @contextmanager
     def _using(self, task: _Task, stream: _Stream, direction: Direction) -> Iterator[None]:
         """A task uses a stream. An error that comes out of it is an answer, and no fault of the task."""
@@ -1453,9 +1774,9 @@ class Lockstep:
             return
         self._submitted = False
         waiting, self._waiting = self._waiting, True
-        before = _switches()
+        before = self.switches()
         self._crew.settle()
-        self._switches += _switches() - before
+        self._switches += self.switches() - before
         self._waiting = waiting
 
     def _submit(self, body: JobProgram) -> None:
@@ -1507,6 +1828,8 @@ class Lockstep:
 
     def _do_in_job(self, job: int, do: script.JobDo) -> None:
         self._heard += 1
+        if not self._can(do):
+            return
         match do:
             case script.Block():
                 self._crew.hold()
@@ -1587,7 +1910,7 @@ def _refused(call: Callable[[], object]) -> bool:
     return False
 
 
-def _granted(seconds: float | None) -> int | None:
+def granted(seconds: float | None) -> int | None:
     """How long ``select.epoll.poll`` sleeps for ``seconds``, in nanoseconds: rounded up, and up again."""
     if seconds is None or seconds < 0:
         return None

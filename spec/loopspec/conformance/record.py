@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from loopspec.clause import Clause
+from loopspec.conformance.adapter import Deviation
 from loopspec.conformance.report import JSON_FORMAT
-from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, UsageError
+from loopspec.conformance.result import Accident, ClauseResult, Counterexample, LoopResult, UsageError
 from loopspec.conformance.setting import Setting
 from loopspec.judge import Verdict, Violation
 from loopspec.trace import TraceError, decode
@@ -113,7 +114,14 @@ def _loop(name: str, members: dict[str, object], clauses: Mapping[str, Clause]) 
         },
         None if members["trouble"] is None else _text(members["trouble"]),
         {id: _whole(count) for id, count in _object(members["unrepeated"]).items()},
+        None if members["absent"] is None else _text(members["absent"]),
+        tuple(_accident(_object(accident)) for accident in _list(members["accidents"])),
     )
+
+
+def _accident(members: dict[str, object]) -> Accident:
+    words = tuple(map(_text, _list(members["scenario"])))
+    return Accident(_text(members["words"]), _whole(members["count"]), _text(members["token"]), words)
 
 
 def _clause(id: str, members: dict[str, object]) -> ClauseResult:
@@ -124,7 +132,19 @@ def _clause(id: str, members: dict[str, object]) -> ClauseResult:
         _whole(members["exercised"]),
         _whole(members["broken"]),
         None if example is None else _counterexample(id, _object(example)),
+        None if members["deviation"] is None else _deviation(_object(members["deviation"])),
+        None if members["share"] is None else _share(members["share"]),
     )
+
+
+def _deviation(members: dict[str, object]) -> Deviation:
+    return Deviation(_text(members["link"]), _text(members["line"]))
+
+
+def _share(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise _BadError(f"{str(value)[:40]!r} where a share is expected")
+    return float(value)
 
 
 def _counterexample(id: str, members: dict[str, object]) -> Counterexample:

@@ -29,10 +29,19 @@ from rich.text import Text
 from loopspec.clause import Clause, Level
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
+from loopspec.conformance.kills import Row
 from loopspec.conformance.live import Disagreement
 from loopspec.conformance.live import Report as Comparison
-from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
+from loopspec.conformance.result import (
+    FLOOR,
+    Accident,
+    ClauseResult,
+    Counterexample,
+    LoopResult,
+    Results,
+)
 from loopspec.conformance.setting import Setting, here
+from loopspec.conformance.versions import Difference
 from loopspec.judge import Finding, Verdict, Violation
 from loopspec.trace import Event, encode
 
@@ -48,6 +57,9 @@ LOOKS: dict[Verdict, tuple[str, str, str]] = {
     Verdict.NOT_OBSERVED: ("–", "not observed", "dim"),
 }
 
+#: A clause that is broken, and that the loop says of itself it does not keep: no failure, and no pass.
+DEVIATES = ("≠", "documented", "cyan")
+
 LEGEND = (
     "pass 7: the premise came true 7 times, and the clause held. FAIL 3/70, a MUST, and loose 3/70, a "
     "SHOULD: broken in 3 runs, its premise came true 70 times. not exercised: it never came true. not "
@@ -60,10 +72,15 @@ _CELL = len("· not exercised")
 # --- the table ----------------------------------------------------------------------------------------
 
 
+def look(result: ClauseResult) -> tuple[str, str, str]:
+    """How a result looks: its verdict, or the deviation that its loop declares."""
+    return LOOKS[result.verdict] if result.deviation is None else DEVIATES
+
+
 def _cell(result: ClauseResult | None) -> Text:
     if result is None:
         return Text("")
-    sign, word, style = LOOKS[result.verdict]
+    sign, word, style = look(result)
     count = f" {result.broken:,}/{result.exercised:,}" if result.broken else f" {result.exercised:,}"
     return Text.assemble((f"{sign} {word}", style), count if result.exercised else "")
 
@@ -83,7 +100,7 @@ def _table(loops: Sequence[tuple[str, LoopResult]], clauses: Sequence[Clause]) -
 def verdicts(results: Results, clauses: Sequence[Clause], width: int) -> RenderableType:
     """The table of verdicts, as several below each other where ``width`` does not hold all loops."""
     judged = [entry for entry in clauses if any(entry.id in loop.clauses for loop in results.values())]
-    loops = list(results.items())
+    loops = [(name, loop) for name, loop in results.items() if loop.absent is None]
     longest = max((len(entry.id) for entry in judged), default=0)
     abreast = max(1, (width - longest) // (_CELL + 2))
     tables = [_table(loops[start : start + abreast], judged) for start in range(0, len(loops), abreast)]
@@ -103,17 +120,67 @@ def cited(name: str, loop: LoopResult) -> str:
 
 
 def _tally(name: str, loop: LoopResult) -> Text:
-    counts = Counter(entry.verdict for entry in loop.clauses.values())
+    if loop.absent is not None:
+        return Text.assemble((printable(name), "bold"), ": ", printable(loop.absent))
+    counts = Counter(entry.verdict for entry in loop.clauses.values() if entry.deviation is None)
+    deviating = sum(entry.deviation is not None for entry in loop.clauses.values())
     line = Text.assemble((printable(cited(name, loop)), "bold"), ": ")
     shares = [
         Text(f"{counts[verdict]} {word}", style)
         for verdict, (_, word, style) in LOOKS.items()
         if counts[verdict]
     ]
+    shares += [
+        Text(f"{deviating} documented {'deviation' if deviating == 1 else 'deviations'}", DEVIATES[2])
+    ][: deviating and 1]
     line.append_text(Text(", ").join(shares or [Text("nothing judged")]))
     line.append(f"; {_counted(loop.scenarios, 'run')}" if loop.scenarios else "")
     once = ", ".join(f"{id} ({count})" for id, count in loop.unrepeated.items())
-    return line.append(f"; seen once, not again when run again, and not counted: {once}" if once else "")
+    line.append(f"; seen once, not again when run again, and not counted: {once}" if once else "")
+    thin = ", ".join(f"{entry.clause} ({entry.share:.1%})" for entry in loop.clauses.values() if entry.thin)
+    return line.append(f"; thin, exercised by less than {FLOOR:.0%} in every family: {thin}" if thin else "")
+
+
+def deviations(results: Results, clauses: Sequence[Clause]) -> RenderableType:
+    """What loops say of themselves that they do not keep, and were seen not to keep: a line each, its link
+    below."""
+    lines = [
+        Text.assemble(
+            (f"{DEVIATES[0]} {printable(loop.loop)}", DEVIATES[2]),
+            f" {entry.id}: ",
+            printable(deviation.line),
+        ).append(f"\n  {printable(deviation.link)}")
+        for loop in results.values()
+        for entry in clauses
+        if (result := loop.clauses.get(entry.id)) is not None and (deviation := result.deviation) is not None
+    ]
+    return Group(*lines, Text())
+
+
+def accidents(results: Results) -> Iterator[tuple[LoopResult, Accident]]:
+    """Every kind of accident, loop by loop."""
+    return ((loop, accident) for loop in results.values() for accident in loop.accidents)
+
+
+def mishap(loop: LoopResult, accident: Accident) -> RenderableType:
+    """What went wrong with one scenario, and went wrong again; :func:`mishap_line` belongs below."""
+    title = Text.assemble(("✗ accident", "bold red"), "  ", (printable(loop.loop), "bold"))
+    rows = [("it", f"{accident.words}, in {_counted(accident.count, 'run')}")]
+    facts = _facts([*rows, *_listed("scenario", accident.scenario)])
+    rule = Rule(title, align="left", style="dim", characters="─")
+    return Group(rule, Padding(facts, (0, 0, 0, 2)))
+
+
+def mishap_in_words(loop: LoopResult, accident: Accident) -> str:
+    """An accident in a line, with what to type to see it again."""
+    command = shlex.join(["loopspec", "check", loop.loop, "--replay", accident.token])
+    return f"{accident.words}, in {_counted(accident.count, 'run')}; again: {command}"
+
+
+def mishap_line(loop: LoopResult, accident: Accident) -> Text:
+    """What to type to see that again."""
+    command = shlex.join(["loopspec", "check", loop.loop, "--replay", accident.token])
+    return Text(f"  $ {printable(command)}\n")
 
 
 # --- what is broken -----------------------------------------------------------------------------------
@@ -125,7 +192,7 @@ def broken(results: Results, clauses: Sequence[Clause]) -> Iterator[tuple[LoopRe
         for verdict in (Verdict.FAIL, Verdict.LOOSE):
             for entry in clauses:
                 result = loop.clauses.get(entry.id)
-                if result is not None and result.verdict is verdict:
+                if result is not None and result.verdict is verdict and result.deviation is None:
                     yield loop, entry, result
 
 
@@ -275,6 +342,51 @@ def register_table(clauses: Sequence[Clause]) -> Table:
     return table
 
 
+def difference(found: Difference) -> RenderableType:
+    """A clause that one interpreter's loop keeps and another's breaks, in the same scenario."""
+    breach = found.breach
+    rows: list[tuple[str, str | Text]] = [
+        ("broken", Text(f"under Python {', '.join(one.version for one in found.broken)}", "red")),
+        ("kept", Text(f"under Python {', '.join(one.version for one in found.kept)}", "green")),
+        ("observed", printable(breach.observed)),
+        *_listed("scenario", breach.scenario),
+    ]
+    return Group(Rule(Text(breach.clause, "bold"), align="left"), _facts(rows))
+
+
+def mutants_table(rows: Sequence[Row]) -> Table:
+    """The table of mutants: a row a mutant and detector."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("mutant", overflow="fold")
+    table.add_column("breaks", overflow="fold")
+    table.add_column("killed by", no_wrap=True)
+    table.add_column("after", justify="right", no_wrap=True)
+    table.add_column("steps", justify="right", no_wrap=True)
+    for row in rows:
+        told = Text.assemble((row.name, "bold"), "\n", (row.story, "dim"))
+        if row.report is not None:
+            told.append("\n").append(row.report, "dim underline")
+        for kill in row.kills:
+            table.add_row(told, row.clause, kill.detector, f"{kill.tried:,}", f"{kill.size:,}")
+            told = Text()
+    return table
+
+
+def mutants_tally(rows: Sequence[Row]) -> str:
+    """What the table of mutants comes to, in a sentence."""
+    real = sum(row.report is not None for row in rows)
+    kills = [kill for row in rows for kill in row.kills]
+    by = Counter(kill.detector for kill in kills)
+    told = ", ".join(f"{count:,} by {detector}" for detector, count in by.most_common())
+    alone = {kill.breaks for kill in kills if len(kill.breaks) == 1}
+    return (
+        f"{len(rows):,} mutants, {real:,} of them with a report of where it happened; killed {told}. "
+        "after: how many scenarios, scripts, calls or surveys were tried up to the kill. "
+        "steps: how many are left in the smallest that kills. "
+        f"{len(alone):,} clauses are broken by some such run alone, and by no other clause's lights."
+    )
+
+
 def explanation(clause: Clause, evidence: Evidence, version: str) -> RenderableType:
     """Everything that is known of one clause, its rule as code included."""
     traits = f"{clause.level.value} · {clause.kind.value} · {clause.profile.value}"
@@ -338,6 +450,8 @@ def _result(loop: str, entry: ClauseResult) -> dict[str, object]:
         "verdict": entry.verdict.value,
         "exercised": entry.exercised,
         "broken": entry.broken,
+        "share": entry.share,
+        "deviation": None if entry.deviation is None else asdict(entry.deviation),
         "counterexample": None if example is None else _counterexample(loop, example),
     }
 
@@ -356,6 +470,8 @@ def as_json(results: Results, clauses: Sequence[Clause], setting: Setting) -> di
                 "version": loop.version,
                 "scenarios": loop.scenarios,
                 "trouble": loop.trouble,
+                "absent": loop.absent,
+                "accidents": [asdict(accident) for accident in loop.accidents],
                 "unrepeated": dict(loop.unrepeated),
                 "clauses": {id: _result(loop.loop, entry) for id, entry in loop.clauses.items()},
             }

@@ -24,7 +24,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Literal, TypeAlias
 
 from loopspec.conformance.result import UsageError
-from loopspec.trace import Direction, RpcForm, RpcHow
+from loopspec.trace import Direction, RpcForm, RpcHow, Trigger
 
 TICK = 1_953_125
 """The unit of every delay, in nanoseconds: 1/512 s, which is exact in integer nanoseconds and in a float of
@@ -36,6 +36,13 @@ Answering: TypeAlias = Literal["value", "error", "twice", "unknown", "half", "ne
 """How a service answers a request: with a value or an error; with a value twice, or after one that nobody
 asked for; with half a frame, the rest of which comes before its next; not at all; by closing its end; with
 what is no frame."""
+
+Host: TypeAlias = Literal["listening", "refusing", "silent"]
+"""Who is at the address of a connect: one that listens; nobody; one whose backlog is full, and who says
+nothing."""
+
+Welcome: TypeAlias = Literal["send", "leave", "reset"]
+"""What one that listens does to a connection: send a byte, close it, or tear it down."""
 
 # --- inside: what handlers and tasks do -----------------------------------------------------------------
 
@@ -71,12 +78,14 @@ class Hoard:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Register a handler for a stream; it runs ``body`` each time, and ends itself after ``times``."""
+    """Register a handler for a stream; it runs ``body`` each time, and ends itself after ``times``. One that
+    is not level-triggered re-arms when it has not seen EAGAIN; a one-shot writer has had its turn."""
 
     stream: int
     direction: Direction
     times: int
     body: Program
+    trigger: Trigger | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,21 @@ class SendAll:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteBuffered:
+    """Write ``size`` bytes to the loop's buffer of a stream, waiting as long as that asks for."""
+
+    stream: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Connect to a host over TCP."""
+
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
 class WaitEvent:
     """Wait for an event to be set."""
 
@@ -305,6 +329,38 @@ class Get:
     """Get an item out of one of two queues."""
 
     which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Start a task, and keep no reference to it."""
+
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The garbage collector runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAlone:
+    """Wait for an event that nobody else knows of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Do ``body`` in a task group, and go on when that has ended, whatever came of it."""
+
+    body: TaskProgram
+
+
+@dataclass(frozen=True, slots=True)
+class StartChild:
+    """Start a task in one of the task groups whose blocks tasks are in."""
+
+    group: int
+    body: TaskProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,11 +472,28 @@ Do: TypeAlias = (
     | CancelAsk
     | HangUp
     | ConverseByCallbacks
+    | Forget
+    | Collect
+    | StartChild
 )
 Share: TypeAlias = Hold | WaitNotified | Notify | Put | Get
 Remote: TypeAlias = AwaitReply | ConverseByCoroutine
+Outward: TypeAlias = WriteBuffered | Open
+Kin: TypeAlias = Group | WaitAlone
 AsyncDo: TypeAlias = (
-    Checkpoint | Sleep | Receive | SendAll | WaitEvent | Join | Operate | Within | Share | ToThread | Remote
+    Checkpoint
+    | Sleep
+    | Receive
+    | SendAll
+    | WaitEvent
+    | Join
+    | Operate
+    | Within
+    | Share
+    | ToThread
+    | Remote
+    | Outward
+    | Kin
 )
 JobDo: TypeAlias = Block | AskLoop | Fail
 Program: TypeAlias = tuple[Do, ...]
@@ -441,6 +514,39 @@ class Send:
 
     client: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """So many clients connect to the echo server at once."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """A client sends ``size`` bytes at once: its socket, and the server's, have the buffers for that."""
+
+    client: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaust:
+    """The process is out of descriptors, as far as the echo server's listener is concerned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relieve:
+    """The process has descriptors again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """A host that listens does something to one of its connections."""
+
+    connection: int
+    how: Welcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -552,7 +658,12 @@ class Fork:
 
 Act: TypeAlias = (
     Connect
+    | Crowd
     | Send
+    | Flood
+    | Exhaust
+    | Relieve
+    | Greet
     | StopReading
     | HalfClose
     | Finish
@@ -585,7 +696,8 @@ class At:
 class Scenario:
     """``streams`` clients are there from the start, over TCP or Unix sockets. The server's ends of their
     streams are the program's, or, with ``echo``, those of the loop's own echo server. The loop has a pool of
-    ``workers`` threads, or none."""
+    ``workers`` threads, or none. ``alone``: it is told that nobody else posts, and runs until all tasks have
+    ended. ``rehearsed``: the same has been run before, on another loop."""
 
     streams: int
     tcp: bool
@@ -593,6 +705,8 @@ class Scenario:
     program: Program
     script: tuple[At, ...]
     workers: int = 0
+    alone: bool = False
+    rehearsed: bool = False
 
 
 # --- to a token and back ----------------------------------------------------------------------------------
@@ -606,6 +720,8 @@ _NODES: Mapping[str, type] = {
         *(CancelScope, Hold, WaitNotified, Notify, Put, Get, Within),
         *(Ask, CancelAsk, HangUp, AwaitReply, Question, Plan, Dialogue),
         *(ConverseByCallbacks, ConverseByCoroutine, Answer, BreakOff, ConverseBlocking),
+        *(WriteBuffered, Open, Crowd, Flood, Exhaust, Relieve, Greet),
+        *(Forget, Collect, WaitAlone, Group, StartChild),
         *(UnwatchAgain, CloseBehind, OnSignal, Interrupt, Snatch, Signal, Trespass, Fork),
         *(Connect, Send, StopReading, HalfClose, Finish, Leave, Reset, Post, Unblock, Elapse, At, Scenario),
     )
@@ -680,6 +796,10 @@ def in_words(scenario: Scenario) -> tuple[str, ...]:
     """``scenario`` as a person reads it, a line each."""
     kind = "TCP" if scenario.tcp else "Unix"
     lines = []
+    if scenario.alone:
+        lines.append("nobody else will make anything ready")
+    if scenario.rehearsed:
+        lines.append("the same once before, on another loop")
     if scenario.workers:
         lines.append(f"{scenario.workers} worker" + "s" * (scenario.workers > 1))
     if scenario.echo:

@@ -8,13 +8,16 @@ server itself race: if a lock becomes free for two of them, either may be the fi
 
 What is asked of a server is little: a command that serves the protocol of :mod:`loopspec.server` and says in
 the first line of its output on which port. It is given the directory of the files and the address of a
-backend, which lives here, answers when the server rests, and can be held like the lock can.
+backend, which lives here, answers when the server rests, and can be held like the lock can. The backend is
+asked by a remote call: frames of a length (four bytes, network order) and so many bytes of JSON,
+``{"id": 0, "method": "answer", "params": ["…"]}`` and ``{"id": 0, "result": "…"}``.
 """
 
 from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import os
 import re
 import signal
@@ -23,22 +26,23 @@ import struct
 import subprocess
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from loopspec.clause import Clause
 from loopspec.conformance import account
 from loopspec.conformance.account import Post, Suspended
 from loopspec.conformance.result import UsageError
 from loopspec.judge import Judge, Violation
-from loopspec.server import ARCHITECTURES, FILES, backend
+from loopspec.server import ARCHITECTURES, COROUTINE, EVENT_LOOP, FILES, THREAD, backend
 from loopspec.trace import (
     AtRest,
     Connect,
@@ -52,6 +56,7 @@ from loopspec.trace import (
     Reset,
     Send,
     Serves,
+    Shown,
     StopReading,
     TraceError,
     decode,
@@ -81,6 +86,12 @@ SHOWS: Final = frozenset(
 )
 """The events of a server's trace."""
 
+STYLES: Final[Mapping[str, str]] = {COROUTINE: "coroutine", EVENT_LOOP: "callbacks", THREAD: "thread"}
+"""The three styles in which one handler can be written, by the architecture whose handler is written so."""
+
+IN_ALL_STYLES: Final = "styles"
+"""The name of the three together, where an architecture is asked for."""
+
 CLIENTS: Final = 4
 """How many clients a script has at most: as many as the smallest pool of workers under test can block for."""
 
@@ -93,6 +104,10 @@ _PATIENCE: Final = 60.0
 
 RECEIVE_BUFFER: Final = 65_536
 """What the kernel is asked to hold for a client, in bytes; fixed, so that it does not grow with use."""
+
+
+_LENGTH: Final = struct.Struct("!I")
+"""What a frame of a remote call begins with: how many bytes of JSON follow."""
 
 
 class UnrestError(RuntimeError):
@@ -120,6 +135,19 @@ class _Asking:
             data = b""
         self.asked += data
         self.gone = not data
+
+    def next_call(self) -> tuple[int, bytes] | None:
+        """The id and the question of the next call, if all of it has come. Raises :class:`UnrestError` for
+        what is no call."""
+        end = _LENGTH.size + int.from_bytes(self.asked[: _LENGTH.size], "big")
+        if len(self.asked) < max(end, _LENGTH.size + 1):
+            return None
+        frame, self.asked = self.asked[_LENGTH.size : end], self.asked[end:]
+        match json.loads(frame):
+            case {"id": int(id), "method": "answer", "params": [str(question)]}:
+                return id, question.encode("latin-1")
+            case other:
+                raise UnrestError(f"the backend was sent what is no call of its procedure: {other!r}")
 
 
 class _Backend:
@@ -156,12 +184,17 @@ class _Backend:
         for one in gone:
             one.socket.close()
         for one in self._asking:
-            if b"\n" in one.asked:
-                question, _, one.asked = one.asked.partition(b"\n")
+            call = one.next_call()
+            if call is not None:
                 with suppress(OSError):  # who asked has gone meanwhile
-                    one.socket.sendall(self._answer(question) + b"\n")
+                    one.socket.sendall(self._reply(call))
                 return True
         return bool(gone)
+
+    def _reply(self, call: tuple[int, bytes]) -> bytes:
+        id, question = call
+        body = json.dumps({"id": id, "result": self._answer(question).decode("latin-1")}).encode()
+        return _LENGTH.pack(len(body)) + body
 
     def _answer(self, question: bytes) -> bytes:
         known = backend(question)
@@ -237,6 +270,16 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def scripts(self) -> SearchStrategy[Script]:
+        """What its clients may do."""
+        return scripts()
+
+    def play(self, script: Script) -> tuple[Event, ...]:
+        """The trace of ``script``, played on it."""
+        events: list[Event] = []
+        Play(self, events.append).run(script)
+        return tuple(events)
 
     def complaints(self) -> str:
         """What the server has written on its standard error so far."""
@@ -531,11 +574,27 @@ _HELD_AT_FIRST: Final = ((), ("lock",), ("backend",), ("lock", "backend"))
 _PARTINGS: Final[tuple[Callable[[int], Act], ...]] = (Leave, Reset, Crash)
 
 
+_BLOCKED: Final[Script] = (
+    Hold("lock"),
+    Connect(0, echo=False),
+    Connect(1, echo=False),
+    Send(0, b"slow gate\n"),
+    Send(1, b"echo a\n"),
+)
+"""One client's handler waits for what is held, and another client asks."""
+
+
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
     """What clients do to a server: at most :data:`CLIENTS` of them, with what they say cut anywhere."""
-    acts: list[Act] = [Hold(what) for what in draw(st.sampled_from(_HELD_AT_FIRST))]
     rest: dict[int, bytes] = {}  # by client: what it has begun to say
+    acts: list[Act] = []
+    if draw(st.integers(0, 3)) == 3:
+        # What it takes to show what a slow handler costs comes together too seldom by itself.
+        acts += _BLOCKED
+        rest = {0: b"", 1: b""}
+    else:
+        acts += [Hold(what) for what in draw(st.sampled_from(_HELD_AT_FIRST))]
     for _ in range(draw(st.integers(4, 16))):
         if len(rest) < CLIENTS and (len(rest) < 2 or draw(st.integers(0, 3)) == 0):
             rest[len(rest)] = b""
@@ -548,8 +607,10 @@ def scripts(draw: st.DrawFn) -> Script:
             case 1:
                 acts.append(draw(st.sampled_from(_PARTINGS))(stream))
             case 2:
-                acts += [StopReading(stream), Send(stream, rest[stream] + b"\nfile big\n")]
-                rest[stream] = b""
+                acts.append(StopReading(stream))
+                if draw(st.integers(0, 3)):
+                    acts.append(Send(stream, rest[stream] + b"\nfile big\n"))
+                    rest[stream] = b""
             case 3:
                 acts.append(Hold(draw(st.sampled_from(["lock", "backend"]))))
             case 4:
@@ -566,6 +627,14 @@ def scripts(draw: st.DrawFn) -> Script:
     return tuple(acts)
 
 
+def unlocked(script: Script) -> Script:
+    """``script`` without the lock, and without crashes: behind a lock a handler of callbacks blocks its
+    thread, which is another matter, and a crash is that of a process."""
+    return tuple(
+        act for act in script if not isinstance(act, Crash) and act not in (Hold("lock"), Free("lock"))
+    )
+
+
 WARM_UP: Final[Script] = (
     Hold("lock"),
     *(Connect(stream, echo=False) for stream in range(CLIENTS)),
@@ -577,6 +646,64 @@ WARM_UP: Final[Script] = (
 # --- judgement ----------------------------------------------------------------------------------------------
 
 
+class Stage(Protocol):
+    """What scripts are played on, and are drawn for."""
+
+    @property
+    def architecture(self) -> str: ...
+
+    def scripts(self) -> SearchStrategy[Script]: ...
+
+    def play(self, script: Script, /) -> tuple[Event, ...]: ...
+
+
+class Styles:
+    """The servers of the three styles, as a context manager; a script is played on one after the other, and
+    its trace is what each client was shown by each."""
+
+    architecture = IN_ALL_STYLES
+
+    def __init__(self, commands: Mapping[str, Command], environment: dict[str, str] | None = None) -> None:
+        self._servers = [Server(name, commands[name], environment) for name in STYLES]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            for server in self._servers:
+                self._stack.enter_context(server)
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def scripts(self) -> SearchStrategy[Script]:
+        """What its clients may do."""
+        return scripts().map(unlocked)
+
+    def play(self, script: Script) -> tuple[Event, ...]:
+        """What each client of ``script`` is shown in each style."""
+        return tuple(
+            shown
+            for server in self._servers
+            for shown in _shown(STYLES[server.architecture], server.play(script))
+        )
+
+
+def _shown(style: str, events: tuple[Event, ...]) -> Iterator[Shown]:
+    """All that each client has received in ``events``."""
+    shown: dict[int, Shown] = {}
+    for event in events:
+        match event:
+            case Connect(stream=stream):
+                shown[stream] = Shown(style, stream, b"", ended=False)
+            case Receive(stream=stream, data=data):
+                shown[stream] = Shown(style, stream, shown[stream].data + data, ended=not data)
+            case _:
+                pass
+    yield from shown.values()
+
+
 @dataclass(frozen=True)
 class Found:
     """A script that breaks a clause: where, in the trace of its run."""
@@ -586,7 +713,7 @@ class Found:
     events: tuple[Event, ...]
 
 
-def look(server: Server, judge: Judge, examples: int, seed: int) -> Iterator[Found]:
+def look(server: Stage, judge: Judge, examples: int, seed: int) -> Iterator[Found]:
     """Play ``examples`` scripts on ``server`` and have each judged; what they break, as it is found."""
     found: list[Found] = []
 
@@ -594,7 +721,7 @@ def look(server: Server, judge: Judge, examples: int, seed: int) -> Iterator[Fou
         found.extend(_judged(server, script, judge))
 
     for start in range(0, examples, _AT_ONCE):
-        _drive(one, min(_AT_ONCE, examples - start), seed + start)
+        _drive(server, one, min(_AT_ONCE, examples - start), seed + start)
         yield from found
         found.clear()
 
@@ -603,21 +730,20 @@ _AT_ONCE: Final = 20
 """So many scripts are played before what they have broken is told."""
 
 
-def breaks(server: Server, script: Script, clause: Clause) -> Found | None:
+def breaks(server: Stage, script: Script, clause: Clause) -> Found | None:
     """What a run of ``script`` on ``server`` breaks of ``clause`` first, if anything."""
     return next(_judged(server, script, Judge([clause], SHOWS)), None)
 
 
-def _judged(server: Server, script: Script, judge: Judge) -> Iterator[Found]:
-    events: list[Event] = []
-    Play(server, events.append).run(script)
+def _judged(server: Stage, script: Script, judge: Judge) -> Iterator[Found]:
+    events = server.play(script)
     judge.restart()
     for event in events:
         judge.after(event)
-    yield from [Found(script, violation, tuple(events)) for violation in judge.violations]
+    yield from [Found(script, violation, events) for violation in judge.violations]
 
 
-def made_small(server: Server, found: Found, clause: Clause) -> Found | None:
+def made_small(server: Stage, found: Found, clause: Clause) -> Found | None:
     """``found`` without the acts that it does not take to break ``clause``; None if it breaks it no more."""
     smallest = breaks(server, found.script, clause)
     place = 0
@@ -628,8 +754,8 @@ def made_small(server: Server, found: Found, clause: Clause) -> Found | None:
     return smallest
 
 
-def _drive(one: Callable[[Script], None], examples: int, seed: int) -> None:
-    """Have Hypothesis draw scripts and give each to ``one``."""
+def _drive(server: Stage, one: Callable[[Script], None], examples: int, seed: int) -> None:
+    """Have Hypothesis draw scripts for ``server`` and give each to ``one``."""
 
     @hypothesis.seed(seed)
     @settings(
@@ -640,7 +766,7 @@ def _drive(one: Callable[[Script], None], examples: int, seed: int) -> None:
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
     )
-    @given(scripts())
+    @given(server.scripts())
     def run(script: Script) -> None:
         one(script)
 
@@ -668,6 +794,6 @@ def script_of(token: str) -> tuple[str, Script]:
     except (ValueError, zlib.error, TraceError):
         raise UsageError(f"replay token {token[:20]!r}… is damaged: copy it whole from the report") from None
     script = tuple(event for event in events if isinstance(event, Act))
-    if len(script) != len(events) or architecture not in ARCHITECTURES:
+    if len(script) != len(events) or architecture not in (*ARCHITECTURES, IN_ALL_STYLES):
         raise UsageError(f"replay token {token[:20]!r}… tells no script of a server")
     return architecture, script

@@ -58,6 +58,10 @@ class Run(Protocol):
     tell: Callable[[Event], None]
 
     def now(self) -> int: ...
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """A connection: a service's end, and a client's."""
+        ...
+
     def pass_to(self, instant: int) -> None:
         """Let virtual time pass."""
         ...
@@ -139,6 +143,11 @@ class Services:
         """How many calls with callbacks wait that time alone will end."""
         return sum(call.timed for call in self._pending)
 
+    @property
+    def used(self) -> bool:
+        """Whether there are services."""
+        return bool(self._services)
+
     def silence(self) -> None:
         """The run is over: what happens from here on is not part of it."""
         self._silent = True
@@ -176,7 +185,7 @@ class Services:
     # -- the services
 
     def _new(self, index: int, plans: tuple[Plan, ...] = ()) -> tuple[_Service, socket.socket]:
-        ours, theirs = socket.socketpair()
+        ours, theirs = self._run.pair()
         ours.setblocking(False)
         service = _Service(len(self._services), index, ours, plans=plans)
         self._services.append(service)
@@ -414,12 +423,15 @@ class Services:
             result = _raised(error)
         self._result(dialogue, "coroutine", calls, result)
 
+    def _sleep(self) -> Sleep:
+        return Sleep(self._run, self)
+
     def converse_blocking(self, loop: object, dialogue: Dialogue, hand: AttendedHand) -> None:
         """Hold ``dialogue`` in another thread, with blocking calls; the services act while it sleeps."""
         if not isinstance(loop, OffersRpc):
             return
         with ExitStack() as held:
-            sleep = held.enter_context(Sleep(self._run, self))
+            sleep = held.enter_context(self._sleep())
             ends = [self._new(index, plans=dialogue.plans) for index in range(SERVICES)]
             sockets = [held.enter_context(_SleepingSocket(theirs, sleep)) for _, theirs in ends]
             clients = [loop.rpc_blocking(one, self._run.now) for one in sockets]

@@ -11,7 +11,8 @@ next thing that the world has been told to do (:meth:`SimulatedKernel.later`), o
 nothing will ever end is an error and not a hang.
 
 The model is a function of hashable values, so its answers are remembered, and shared by all kernels of a
-process; nearly every step of a loop in its steady state has been taken before.
+process; nearly every step of a loop in its steady state has been taken before. States are the nodes of a
+graph for that, whose edges are calls: to take a step again is to hash a call, and not a state.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from __future__ import annotations
 import heapq
 import math
 import os
-from collections.abc import Callable, Iterable
+import socket
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import count
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -57,19 +62,24 @@ from loopspec.kernel.calls import (
     Write,
 )
 from loopspec.kernel.fd import names_of
+from loopspec.kernel.readiness import poll
 from loopspec.kernel.state import (
     IN,
-    Buffer,
+    ONESHOT,
+    OUT,
     Connection,
     Errno,
+    EventCounter,
     Limits,
     Listener,
     Mask,
     Number,
+    ObjectId,
     State,
     ThreadId,
     initial,
 )
+from loopspec.kernel.state import Buffer as KernelBuffer
 from loopspec.kernel.step import step
 
 MILLISECOND: Final = 1_000_000
@@ -77,8 +87,12 @@ SECOND: Final = 1_000_000_000
 
 LOOP = ThreadId(0)
 
+_ERRORS: Final[Mapping[int, str]] = {number.value: os.strerror(number) for number in Errno}
+
 Choose: TypeAlias = Callable[[int], int]
 """The schedule: asked with n > 1, answers a number in range(n)."""
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
 
 Fault: TypeAlias = Literal["EARLY", "SPURIOUS", "EMFILE", "ECONNABORTED", "ENOBUFS"]
 """``EARLY``: a wait ends with nothing before its timeout, as after a signal. ``SPURIOUS``: it reports a
@@ -87,9 +101,9 @@ kernel: :attr:`~loopspec.kernel.state.Limits.short`."""
 
 ROOMY = Limits(
     numbers=1024,
-    pipe=Buffer(sure=15 << 12, most=16 << 12, atomic=1 << 12),
-    unix=Buffer(sure=(1 << 16) - 1, most=1 << 16),
-    tcp=Buffer(sure=(1 << 16) - 1, most=1 << 16),
+    pipe=KernelBuffer(sure=15 << 12, most=16 << 12, atomic=1 << 12),
+    unix=KernelBuffer(sure=(1 << 16) - 1, most=1 << 16),
+    tcp=KernelBuffer(sure=(1 << 16) - 1, most=1 << 16),
 )
 """Buffers as large as Linux has them, writable while there is room; :func:`tight` is the opposite."""
 
@@ -125,27 +139,78 @@ class Tape:
 # --- remembering ------------------------------------------------------------------------------------------
 
 
+class Node:
+    """A state of the model, and what has come of the calls that were made in it."""
+
+    __slots__ = ("_digest", "_under_way", "answers", "holds", "quick", "state")
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.answers: dict[Call, tuple[_Answer, ...]] = {}
+        self.quick: dict[tuple[object, ...], tuple[_Answer, ...]] = {}  # the same, by what a call is made of
+        self.holds: dict[int, Mask] = {}
+        self._digest: int | None = None
+        self._under_way: tuple[ObjectId, ...] | None = None
+
+    def under_way(self) -> tuple[ObjectId, ...]:
+        """The connections whose handshake is not done."""
+        if self._under_way is None:
+            self._under_way = tuple(
+                id
+                for id, found in self.state.objects.items()
+                if isinstance(found, Connection) and found.under_way
+            )
+        return self._under_way
+
+    def poll(self, number: int) -> Mask:
+        """What poll(2) says of a descriptor of the loop's process."""
+        known = self.holds.get(number)
+        if known is None:
+            _, known, _ = poll(self.state, names_of(self.state, LOOP)[Number(number)])
+            self.holds[number] = known
+        return known
+
+    @property
+    def digest(self) -> int:
+        """64 bits that tell this state from others, the same in every process."""
+        if self._digest is None:
+            encoded = codec.encode(self.state).encode()
+            self._digest = int.from_bytes(blake2b(encoded, digest_size=8).digest())
+        return self._digest
+
+
 class _Answer(NamedTuple):
-    state: State
+    node: Node
     result: Result
 
 
-_MEMORY: dict[tuple[State, Call], tuple[_Answer, ...]] = {}
-_MEMORY_SIZE = 200_000
+_NODES: dict[State, Node] = {}
+_NODES_AT_MOST = 200_000
 
 
-def _answers(state: State, call: Call) -> tuple[_Answer, ...]:
-    """The outcomes of ``call``, in an order that is the same in every process: what is usual first."""
-    key = (state, call)
-    known = _MEMORY.get(key)
+def _node(state: State) -> Node:
+    known = _NODES.get(state)
     if known is None:
-        outcomes = list(step(state, call))
+        if len(_NODES) >= _NODES_AT_MOST:
+            _NODES.clear()  # a kernel that runs keeps those that it knows
+        known = _NODES[state] = Node(state)
+    return known
+
+
+@lru_cache
+def _beginning(limits: Limits) -> Node:
+    return _node(initial(1, limits))
+
+
+def _answers(node: Node, call: Call) -> tuple[_Answer, ...]:
+    """The outcomes of ``call``, in an order that is the same in every process: what is usual first."""
+    known = node.answers.get(call)
+    if known is None:
+        outcomes = list(step(node.state, call))
         if len(outcomes) > 1:
             outcomes.sort(key=_unusual)
-        known = tuple(_Answer(outcome.state, outcome.result) for outcome in outcomes)
-        if len(_MEMORY) >= _MEMORY_SIZE:
-            _MEMORY.clear()
-        _MEMORY[key] = known
+        known = tuple(_Answer(_node(outcome.state), outcome.result) for outcome in outcomes)
+        node.answers[call] = known
     return known
 
 
@@ -185,13 +250,22 @@ class SimulatedKernel:
     """A kernel for one loop and for the clients that it serves."""
 
     def __init__(self, choose: Choose = calm, limits: Limits = ROOMY, faults: Faults | None = None) -> None:
-        self.state = initial(1, limits)
+        self.node = _beginning(limits)
         self.now = 0
         self._choose = choose
         self._faults = faults or Faults()
         self._left = self._faults.most
+        self.left = sys.maxsize
+        """How many calls the run may still make."""
+        self.usual = False
+        """While this is set, what usually happens does, and the schedule is not asked."""
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
         self._order = count()
+
+    @property
+    def state(self) -> State:
+        """The state of the model."""
+        return self.node.state
 
     def clock(self) -> int:
         """The virtual time, in nanoseconds."""
@@ -219,9 +293,17 @@ class SimulatedKernel:
         ours, theirs = self.opened(OpenPair())
         return SimulatedSocket(self, ours), SimulatedSocket(self, theirs)
 
+    def connected(self, listener: SimulatedSocket) -> SimulatedSocket:
+        """The client's end of a TCP connection, whose other end is in the queue of ``listener``."""
+        client = self.socket()
+        client.setblocking(False)
+        client.connect_ex(listener.getsockname())
+        self.carry()
+        return client
+
     def socket(self) -> SimulatedSocket:
         """A fresh TCP socket."""
-        return SimulatedSocket(self, self.opened(OpenSocket())[0])
+        return SimulatedSocket(self, self.opened(OpenSocket())[0], socket.AF_INET)
 
     def listener(self, port: int, backlog: int = 128) -> SimulatedSocket:
         """A TCP socket that listens."""
@@ -236,15 +318,38 @@ class SimulatedKernel:
 
         Raises :class:`WouldBlockForEverError` if it would suspend the loop's thread.
         """
-        answers = _answers(self.state, call)
-        answer = answers[0] if len(answers) == 1 else answers[self._choose(len(answers))]
-        result = answer.result
-        if isinstance(result, Sleeps):
-            raise WouldBlockForEverError(call)
-        self.state = answer.state
-        if isinstance(result, Failed):
-            raise OSError(result.errno, os.strerror(result.errno))
+        return self._taken(_answers(self.node, call))
+
+    def make(self, kind: Callable[..., Call], *args: object) -> Result:
+        """``call(kind(*args))``, by a shorter way if that was made here before."""
+        node, key = self.node, (kind, *args)
+        answers = node.quick.get(key)
+        if answers is None:
+            answers = node.quick[key] = _answers(node, kind(*args))
+        return self._taken(answers)
+
+    def _taken(self, answers: tuple[_Answer, ...]) -> Result:
+        node, result = answers[0] if len(answers) == 1 or self.usual else answers[self._choose(len(answers))]
+        self.left -= 1
+        if self.left < 0:
+            raise self.cut_off()
+        cls = type(result)
+        if cls is Failed:
+            self.node = node
+            errno: int = result.errno  # type: ignore[union-attr]  # of a Failed
+            raise OSError(errno, _ERRORS[errno])
+        if cls is Sleeps:
+            raise self.suspended()
+        self.node = node
         return result
+
+    def suspended(self) -> BaseException:
+        """What is raised where a call would suspend the loop's thread for ever."""
+        return WouldBlockForEverError("a call on a blocking descriptor would suspend the loop's thread")
+
+    def cut_off(self) -> BaseException:
+        """What is raised where a call is one too many."""
+        return AssertionError("more calls than a run makes")
 
     def opened(self, call: Call) -> tuple[Number, ...]:
         """Make a call that opens descriptors; their numbers."""
@@ -254,22 +359,18 @@ class SimulatedKernel:
 
     def fault(self, kind: Fault) -> bool:
         """Whether the schedule has chosen this fault now."""
-        if kind not in self._faults.kinds or not self._left or not self._choose(2):
+        if self.usual or kind not in self._faults.kinds or not self._left or not self._choose(2):
             return False
         self._left -= 1
         return True
 
     def carry(self) -> None:
         """The network carries every handshake that is under way and can be."""
-        waiting = [
-            id
-            for id, found in self.state.objects.items()
-            if isinstance(found, Connection) and found.under_way
-        ]
+        waiting = self.node.under_way()
         for id in waiting:
-            answers = _answers(self.state, Handshake(id))
+            answers = _answers(self.node, Handshake(id))
             if answers:
-                self.state = answers[self._choose(len(answers)) if len(answers) > 1 else 0].state
+                self.node = answers[self._choose(len(answers)) if len(answers) > 1 else 0].node
 
     # --- time ---
 
@@ -298,22 +399,22 @@ class SimulatedPoller:
 
     def __init__(self, kernel: SimulatedKernel, number: Number) -> None:
         self._kernel = kernel
-        self._number = number
+        self.number = number
         self.closed = False
 
     def fileno(self) -> int:
         """Its descriptor. Raises ValueError once closed, as all methods do but :meth:`close`."""
         if self.closed:
             raise ValueError("I/O operation on closed epoll object")
-        return self._number
+        return self.number
 
     def close(self) -> None:
         """close(2). Idempotent."""
         if not self.closed:
             self.closed = True
-            self._kernel.call(Close(self._number))
+            self._kernel.call(Close(self.number))
 
-    def register(self, fd: int, eventmask: int, /) -> None:
+    def register(self, fd: int, eventmask: int = IN | OUT, /) -> None:
         """EPOLL_CTL_ADD; raises the OSError of epoll_ctl(2)."""
         self._control(Control.ADD, fd, eventmask)
 
@@ -327,7 +428,7 @@ class SimulatedPoller:
 
     def _control(self, op: Control, fd: int, eventmask: int) -> None:
         epfd = Number(self.fileno())
-        self._kernel.call(EpollControl(epfd, op, Number(fd), Mask(eventmask & 0xFFFFFFFF), fd))
+        self._kernel.make(EpollControl, epfd, op, Number(fd), Mask(eventmask & 0xFFFFFFFF), fd)
 
     def poll(self, timeout: float | None, maxevents: int, /) -> list[tuple[int, int]]:
         """Wait for at most ``timeout`` seconds, rounded up to milliseconds; None or less than 0 is without
@@ -335,9 +436,8 @@ class SimulatedPoller:
 
         Raises :class:`NothingWillHappenError` if nothing will ever end the wait.
         """
-        kernel, number = self._kernel, Number(self.fileno())
-        wait = EpollWait(number, 1023 if maxevents == -1 else maxevents, 0)
-        batch = self._batch(wait)
+        kernel = self._kernel
+        batch = self._batch(maxevents)
         if batch or timeout == 0:
             return batch
         until = None
@@ -347,25 +447,33 @@ class SimulatedPoller:
             return []
         while not batch:
             going = kernel.pass_time(until)
-            batch = self._batch(wait)
+            batch = self._batch(maxevents)
             if not going:
                 break
         return batch
 
-    def _batch(self, wait: EpollWait) -> list[tuple[int, int]]:
-        result = self._kernel.call(wait)
+    def _batch(self, maxevents: int) -> list[tuple[int, int]]:
+        most = 1023 if maxevents == -1 else maxevents
+        result = self._kernel.make(EpollWait, Number(self.fileno()), most, 0)
         assert isinstance(result, Events), result
         batch: list[tuple[int, int]] = list(result.batch)
         if self._kernel.fault("SPURIOUS"):
-            batch += self._not_ready(batch, wait.maxevents - len(batch))
+            batch += self._not_ready(batch, most - len(batch))
         return batch
 
     def _not_ready(self, batch: list[tuple[int, int]], room: int) -> list[tuple[int, int]]:
-        """One registration that wants to read and was not reported."""
+        """One registration that wants to read and was not reported. A counter is what it says it is, and a
+        report of a one-shot would have silenced it."""
         state = self._kernel.state
-        interest = state.epolls[names_of(state, LOOP)[self._number]]
+        interest = state.epolls[names_of(state, LOOP)[self.number]]
         told = {fd for fd, _ in batch}
-        silent = sorted(key.number for key, held in interest.registrations.items() if held.mask & IN)
+        silent = sorted(
+            key.number
+            for key, held in interest.registrations.items()
+            if held.mask & IN
+            and not held.mask & ONESHOT
+            and not isinstance(state.files[key.file].kind, EventCounter)
+        )
         return [(int(fd), int(IN)) for fd in silent if fd not in told][: min(room, 1)]
 
 
@@ -392,7 +500,7 @@ class SimulatedWaker:
             self._kernel.call(Read(self._number, 8))
 
     def _is_set(self) -> bool:
-        return _answers(self._kernel.state, Read(self._number, 8))[0].result == Data(_ONE)
+        return bool(self._kernel.node.poll(self._number) & IN)
 
     def close(self) -> None:
         """close(2). Idempotent."""
@@ -404,17 +512,30 @@ class SimulatedWaker:
 _ONE = (1).to_bytes(8, "little")
 
 
-class SimulatedSocket:
+class SimulatedSocket(socket.socket):
     """The methods of ``socket.socket`` that a loop and its clients use, on the simulated kernel.
 
-    The ends of a client are nonblocking in fact: where a real one would be suspended,
-    :class:`WouldBlockForEverError` is raised, since there is one thread and it is the loop's.
+    It is a ``socket.socket``, which owns no descriptor, because a loop may treat what it knows to be one
+    otherwise than what merely looks so. The ends of a client are nonblocking in fact: where a real one would
+    be suspended, :class:`WouldBlockForEverError` is raised, since there is one thread and it is the loop's.
     """
 
-    def __init__(self, kernel: SimulatedKernel, number: Number) -> None:
+    def __init__(
+        self, kernel: SimulatedKernel, number: Number, family: socket.AddressFamily = socket.AF_UNIX
+    ) -> None:
         self._kernel = kernel
         self._number = number
+        self._family = family
         self._peer = ("127.0.0.1", 0)
+        self._resets = False
+
+    def __repr__(self) -> str:
+        return f"<simulated socket {self._number}>"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """AF_UNIX for a pair, AF_INET for TCP."""
+        return self._family
 
     def fileno(self) -> int:
         """Its descriptor, -1 once closed."""
@@ -422,28 +543,28 @@ class SimulatedSocket:
 
     def setblocking(self, flag: bool, /) -> None:
         """O_NONBLOCK of the description."""
-        self._kernel.call(SetNonblocking(self._number, not flag))
+        self._kernel.make(SetNonblocking, self._number, not flag)
 
-    def recv(self, size: int, /) -> bytes:
+    def recv(self, size: int, _flags: int = 0, /) -> bytes:
         """recv(2); empty is end of file. Raises its OSError, BlockingIOError for one."""
-        result = self._kernel.call(Read(self._number, size))
+        result = self._kernel.make(Read, self._number, size)
         assert isinstance(result, Data), result
         return result.data
 
-    def send(self, data: bytes | bytearray | memoryview, /) -> int:
+    def send(self, data: Bytes, _flags: int = 0, /) -> int:  # type: ignore[override]  # of no other buffer
         """send(2): how many bytes were taken. Raises its OSError, BlockingIOError for one."""
         if self._kernel.fault("ENOBUFS"):
             raise OSError(105, os.strerror(105))
         taken = bytes(data)
         if not taken:
             return 0
-        result = self._kernel.call(Write(self._number, taken))
+        result = self._kernel.make(Write, self._number, taken)
         assert isinstance(result, Count), result
         return result.value
 
-    def sendall(self, data: bytes, /) -> None:
+    def sendall(self, data: Bytes, _flags: int = 0, /) -> None:  # type: ignore[override]  # ditto
         """All of ``data``, which must fit; for clients."""
-        rest = data
+        rest = bytes(data)
         while rest:
             rest = rest[self.send(rest) :]
 
@@ -460,20 +581,30 @@ class SimulatedSocket:
         """Where it listens."""
         return self._peer
 
-    def connect_ex(self, address: tuple[str, int], /) -> int:
+    def connect_ex(self, address: object, /) -> int:
         """connect(2): 0 or the errno."""
         try:
-            assert self._kernel.call(Connect(self._number, address[1])) == DONE
+            match address:
+                case (str(), int(port)):
+                    assert self._kernel.call(Connect(self._number, port)) == DONE
+                case _:
+                    raise TypeError(f"{address!r} is no host and port")
         except OSError as error:
             return error.errno or 0
         return 0
 
-    def getsockopt(self, level: int, option: int, /) -> int:
+    def getsockopt(self, level: int, option: int, /) -> int:  # type: ignore[override]  # of a size there is none
         """SO_ERROR, whatever is asked for."""
         del level, option
         result = self._kernel.call(GetError(self._number))
         assert isinstance(result, Count), result
         return result.value
+
+    def setsockopt(self, level: int, option: int, value: object, /, *_: object) -> None:
+        """SO_LINGER makes the close a reset; what else there is to set, the model does not know."""
+        del value
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
+            self._resets = True
 
     def accept(self) -> tuple[SimulatedSocket, tuple[str, int]]:
         """accept(2). Raises its OSError: BlockingIOError, and EMFILE or ECONNABORTED as faults."""
@@ -481,8 +612,10 @@ class SimulatedSocket:
             raise OSError(Errno.EMFILE, os.strerror(Errno.EMFILE))
         if self._kernel.fault("ECONNABORTED") and self._lose_one():
             raise OSError(Errno.ECONNABORTED, os.strerror(Errno.ECONNABORTED))
-        (number,) = self._kernel.opened(Accept(self._number))
-        return SimulatedSocket(self._kernel, number), ("127.0.0.1", 0)
+        result = self._kernel.make(Accept, self._number)
+        assert isinstance(result, Opened), result
+        (number,) = result.numbers
+        return SimulatedSocket(self._kernel, number, self._family), ("127.0.0.1", 0)
 
     def _lose_one(self) -> bool:
         """The oldest connection of the queue is gone before it was accepted."""
@@ -496,9 +629,11 @@ class SimulatedSocket:
 
     def close(self) -> None:
         """close(2). Idempotent."""
-        if self._number >= 0:
+        if self._number >= 0 and self._resets:
+            self.reset()
+        elif self._number >= 0:
             number, self._number = self._number, Number(-1)
-            self._kernel.call(Close(number))
+            self._kernel.make(Close, number)
 
     def reset(self) -> None:
         """Close with a reset, as SO_LINGER with time 0 does; for clients over TCP."""
@@ -508,5 +643,5 @@ class SimulatedSocket:
 
 def tight(unix: int = 2, short: bool = True) -> Limits:
     """Limits with buffers of ``unix`` bytes and short transfers: backpressure at once, on every path."""
-    small = Buffer(sure=0, most=unix)
+    small = KernelBuffer(sure=0, most=unix)
     return replace(ROOMY, unix=small, tcp=small, short=short)

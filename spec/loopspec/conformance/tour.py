@@ -14,7 +14,7 @@ of the same protocol can be shown in their place.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,35 +100,60 @@ def visit(architecture: str, command: Command) -> Toured:
 # --- shown ----------------------------------------------------------------------------------------------
 
 
-def render(toured: Sequence[Toured]) -> RenderableType:
-    """The story as a table, and how to read it."""
+WIDE: Final = 120
+"""Columns that the whole story takes in one table; on a narrower screen it is told in two."""
+
+
+def render(toured: Sequence[Toured], width: int = WIDE) -> RenderableType:
+    """The story as a table, or two where it is to fit ``width`` columns, and how to read it."""
+    served = [title for title, _ in VISIT]
+    cost = ["quick waited for", "late waited for", "processes", "threads", "descriptors"]
+    rows = {one.architecture: [*_served(one), *_cost(one)] for one in toured}
+    if width >= WIDE:
+        return Group(_table([*served, *cost], rows), Text(_LEGEND, "dim"))
+    first = {name: cells[: len(served)] for name, cells in rows.items()}
+    second = {name: cells[len(served) :] for name, cells in rows.items()}
+    return Group(_table(served, first), "", _table(cost, second), "", Text(_LEGEND, "dim"))
+
+
+def _table(headings: Sequence[str], rows: Mapping[str, Sequence[Text]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("server", *(title for title, _ in VISIT), "quick waited for", "late waited for"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("processes", "threads", "descriptors"):
-        table.add_column(heading, justify="right")
-    for one in toured:
-        busiest = one.scenes[1].rest
-        table.add_row(
-            Text(one.architecture, "bold"),
-            *(", ".join(NAMES[client] for client in scene.served) or "–" for scene in one.scenes),
-            _waited(one.waited_for(QUICK)),
-            _waited(one.waited_for(LATE)),
-            f"{one.empty.processes} → {busiest.processes}",
-            f"{one.empty.threads} → {busiest.threads}",
-            f"{one.empty.descriptors} → {busiest.descriptors}",
-        )
-    return Group(table, Text(_LEGEND, "dim"))
+    table.add_column("server", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in _COUNTED else "left")
+    for name, cells in rows.items():
+        table.add_row(Text(name, "bold"), *cells)
+    return table
+
+
+_COUNTED: Final = frozenset({"processes", "threads", "descriptors"})
+
+
+def _served(one: Toured) -> list[Text]:
+    return [Text(", ".join(NAMES[client] for client in scene.served) or "–") for scene in one.scenes]
+
+
+def _cost(one: Toured) -> list[Text]:
+    busiest = one.scenes[1].rest
+    return [
+        _waited(one.waited_for(QUICK)),
+        _waited(one.waited_for(LATE)),
+        Text(f"{one.empty.processes} → {busiest.processes}"),
+        Text(f"{one.empty.threads} → {busiest.threads}"),
+        Text(f"{one.empty.descriptors} → {busiest.descriptors}"),
+    ]
 
 
 def _waited(whom: str) -> Text:
     return Text(whom, "green" if whom == "nobody" else "red")
 
 
-_LEGEND: Final = """\
-Silent says nothing, quick asks at once, slow asks for what blocks its handler on a lock, late asks after it.
-In each scene: who was served then. Waited for: the call, and on whose connection, in which the kernel had
-suspended the server's first thread while that client was owed an answer. Counts: no clients → all."""
+_LEGEND: Final = (
+    "Silent says nothing, quick asks at once, slow asks for what blocks its handler on a lock, late asks "
+    "after it. In each scene: who was served then. Waited for: the call, and on whose connection, in which "
+    "the kernel had suspended the server's first thread while that client was owed an answer. Counts: no "
+    "clients → all."
+)
 
 
 def tour(console: Console, architectures: Sequence[str]) -> None:
@@ -142,7 +167,7 @@ def tour(console: Console, architectures: Sequence[str]) -> None:
             toured.append(visit(architecture, command(architecture)))
         except (UnrestError, AccountError, OSError) as error:
             raise UsageError(f"the tour ends at {architecture}: {error}") from None
-    console.print(render(toured))
+    console.print(render(toured, console.width))
 
 
 def command(architecture: str) -> Command:

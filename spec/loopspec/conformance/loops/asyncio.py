@@ -11,13 +11,27 @@ import platform
 import selectors
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import ClassVar
 
-from loopspec.conformance.adapter import EVERYTHING, HasFileno, Job, Operation, TaskHandle, TimerHandle, World
+from loopspec.conformance.adapter import (
+    ALONE,
+    BUFFERS,
+    CONNECTS,
+    EVERYTHING,
+    GROUPS,
+    BufferedWriter,
+    Connection,
+    HasFileno,
+    Job,
+    Operation,
+    TaskHandle,
+    TimerHandle,
+    World,
+)
 from loopspec.trace import Direction, Outcome
 
 SECOND = 1_000_000_000
@@ -157,6 +171,31 @@ class _Scope:
         return self._caught
 
 
+class _Writer:
+    """A stream's writer, used as one is told to: ``write``, then ``await drain()``."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.accepted = 0
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        self.accepted += len(data)
+        await self.writer.drain()
+
+
+class _Group(asyncio.TaskGroup):
+    """asyncio's own; its tasks as the harness knows them."""
+
+    def start(self, job: Job) -> _Task:
+        coroutine = job()
+        try:
+            return _Task(self.create_task(coroutine))
+        except RuntimeError:
+            coroutine.close()  # what is refused before 3.13 is left as it was
+            raise
+
+
 class AsyncioLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`.
 
@@ -167,13 +206,21 @@ class AsyncioLoop:
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
     # A handler is taken off by its descriptor, so that there is no registration to name twice; and a close
     # drops what is queued, so that nothing runs in it that could post.
-    shows: ClassVar[frozenset[str]] = EVERYTHING - {"StaleDisarm", "Closing", "Handle", "Handled"}
+    shows: ClassVar[frozenset[str]] = (EVERYTHING | CONNECTS | BUFFERS | GROUPS | ALONE) - {
+        "StaleDisarm",
+        "Closing",
+        "Handle",
+        "Handled",
+    }
 
     def __init__(self, world: World) -> None:
         self._loop = _EventLoop(world)
         self._loop.set_exception_handler(lambda _, context: _report(world, context))
         self._servers: list[asyncio.AbstractServer] = []
+        self._writers: list[_Writer] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._spawned: list[_Task] | None = None  # those that a run alone waits for
+        self.group = _Group
         self.stop = self._loop.stop
         self.call_soon = self._loop.call_soon
         self.post = self._loop.call_soon_threadsafe
@@ -182,17 +229,39 @@ class AsyncioLoop:
         self._loop.call_soon(main)
         self._loop.run_forever()
 
+    def run_alone(self, main: Callable[[], None]) -> Sequence[TaskHandle]:
+        # As asyncio.run does, which says nothing of a deadlock, whoever else there may be.
+        spawned: list[_Task] = []
+        self._spawned = spawned
+
+        async def outlive() -> None:
+            for task in spawned:  # those that are spawned meanwhile, too
+                await task.join()
+
+        self._loop.call_soon(main)
+        outliving = self._loop.create_task(outlive())
+        outliving.add_done_callback(self._stop_after)
+        self._loop.run_forever()
+        outliving.remove_done_callback(self._stop_after)
+        return ()
+
+    def _stop_after(self, _: asyncio.Task[None]) -> None:
+        self._loop.stop()
+
     def close(self) -> None:
         async def end_all() -> None:
             await asyncio.sleep(0)  # for what other threads have posted
             for server in self._servers:
                 server.close()
+            for made in self._writers:
+                made.writer.transport.abort()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # for the transports to let go of their sockets
 
-        if self._servers or self._pool or asyncio.all_tasks(self._loop):
+        if self._servers or self._writers or self._pool or asyncio.all_tasks(self._loop):
             self._loop.run_until_complete(end_all())
         if self._pool is not None:
             self._pool.shutdown()
@@ -228,7 +297,10 @@ class AsyncioLoop:
     # -- coroutines
 
     def spawn(self, job: Job) -> TaskHandle:
-        return _Task(self._loop.create_task(job()))
+        task = _Task(self._loop.create_task(job()))
+        if self._spawned is not None:
+            self._spawned.append(task)
+        return task
 
     def checkpoint(self) -> Awaitable[None]:
         return asyncio.sleep(0)
@@ -241,6 +313,22 @@ class AsyncioLoop:
 
     def send_all(self, sock: socket.socket, data: bytes) -> Awaitable[None]:
         return self._loop.sock_sendall(sock, data)
+
+    async def connect(self, host: str, port: int) -> Connection:
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.setblocking(False)
+        try:
+            await self._loop.sock_connect(made, (host, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    async def buffered(self, sock: socket.socket, mark: int) -> BufferedWriter:
+        _, writer = await asyncio.open_connection(sock=sock)
+        writer.transport.set_write_buffer_limits(high=mark)
+        self._writers.append(_Writer(writer))
+        return self._writers[-1]
 
     def operations(self) -> Mapping[str, Callable[[], Operation]]:
         return {

@@ -16,11 +16,18 @@ import refloop.rpc.calls
 import refloop.tasks
 from loopspec import __version__
 from loopspec.conformance.adapter import (
+    ALONE,
+    BUFFERS,
+    CONNECTS,
     EVERYTHING,
+    GROUPS,
+    MODES,
     RPC,
     BlockingRpc,
     BlockingSocket,
+    BufferedWriter,
     CallbackRpc,
+    Connection,
     CoroutineRpc,
     HasFileno,
     Job,
@@ -32,7 +39,7 @@ from loopspec.conformance.adapter import (
     World,
 )
 from loopspec.server import ARCHITECTURES
-from loopspec.trace import Direction, Outcome, RpcOutcome
+from loopspec.trace import Direction, Outcome, RpcOutcome, Trigger
 
 _DIRECTIONS: Mapping[Direction, refloop.Direction] = {
     "read": refloop.Direction.READ,
@@ -46,25 +53,28 @@ LIVES: Mapping[str, Sequence[tuple[tuple[Enum, Enum], object]]] = {
 }
 
 
+_MODES: Mapping[Trigger, refloop.Mode] = {"edge": refloop.Mode.EDGE, "one-shot": refloop.Mode.ONE_SHOT}
+
+
 class _Kernel:
-    """The world's clock and epoll instances; the eventfd is the real one."""
+    """The world's clock and epoll instances; the eventfd is the real one, unless the world has its own."""
 
     def __init__(self, world: World) -> None:
         self.clock = world.now
         self.poller: Callable[[], Poller] = world.poller
-        self.waker = refloop.LINUX.waker
+        self.waker: Callable[[], refloop.Waker] = getattr(world, "waker", refloop.LINUX.waker)
 
 
 class _Task:
-    __slots__ = ("_task", "cancel")
+    __slots__ = ("cancel", "task")
 
     def __init__(self, task: refloop.Task[str]) -> None:
-        self._task = task
+        self.task = task
         self.cancel = task.cancel
 
     async def join(self) -> tuple[Outcome, str]:
         try:
-            return "value", await self._task.join()
+            return "value", await self.task.join()
         except refloop.TaskCancelledError:
             return "cancelled", ""
         except Exception as error:
@@ -131,6 +141,25 @@ class _Scope(refloop.CancelScope):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         return self.__exit__(kind, error, traceback)
+
+
+class _Writer:
+    """A buffered sender, and how much it has accepted."""
+
+    def __init__(self, sender: refloop.BufferedSender) -> None:
+        self._sender = sender
+        self.accepted = 0
+
+    async def write(self, data: bytes) -> None:
+        await self._sender.send(data)
+        self.accepted += len(data)
+
+
+class _Group(refloop.TaskGroup):
+    """refloop's own; its tasks as the harness knows them."""
+
+    def start(self, job: Job) -> _Task:
+        return _Task(self.start_soon(job))  # type: ignore[arg-type]  # as in spawn
 
 
 def _ending(outcome: refloop.rpc.Outcome) -> RpcEnding:
@@ -208,7 +237,7 @@ class RefloopLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"refloop {__version__}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC
+    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC | MODES | CONNECTS | BUFFERS | GROUPS | ALONE
     servers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         architecture: (sys.executable, "-m", "refloop.servers", architecture)
         for architecture in ARCHITECTURES
@@ -220,6 +249,9 @@ class RefloopLoop:
         self._runtime = refloop.Runtime(self._reactor)
         self._streams: dict[socket.socket, refloop.SocketStream] = {}
         self._stopping = False
+        self._outliving: refloop.Task[None] | None = None
+        self._spawned: list[_Task] = []  # those that a run alone waits for
+        self.group = _Group
         self.call_soon = self._reactor.call_soon
         self.post = self._reactor.call_soon_threadsafe
         self.on_signal = self._reactor.add_signal_handler
@@ -231,8 +263,26 @@ class RefloopLoop:
         while not self._stopping:
             self._reactor.turn()
 
+    def run_alone(self, main: Callable[[], None]) -> Sequence[TaskHandle]:
+        self._runtime.alone = True
+        self._reactor.call_soon(main)
+        self._outliving = self._runtime.spawn(self._outlive)
+        try:
+            self._runtime.run_until_done(self._outliving)
+        except refloop.DeadlockError as deadlock:
+            return [each for task in deadlock.tasks for each in self._spawned if each.task is task]
+        except refloop.Cancelled:
+            pass  # stopped
+        return ()
+
+    async def _outlive(self) -> None:
+        for task in self._spawned:  # those that are spawned meanwhile, too
+            await task.join()
+
     def stop(self) -> None:
         self._stopping = True
+        if self._outliving is not None:
+            self._outliving.cancel()
 
     def close(self) -> None:
         self._runtime.close()
@@ -247,11 +297,21 @@ class RefloopLoop:
         return len(self._reactor.timers)
 
     def arm(self, sock: HasFileno, direction: Direction, callback: Callable[[], None]) -> object:
-        return self._reactor.register(sock, _DIRECTIONS[direction], lambda _events: callback()).disarm
+        return self._reactor.register(sock, _DIRECTIONS[direction], lambda _events: callback())
 
     def disarm(self, registration: object) -> None:
-        assert callable(registration)
-        registration()
+        assert isinstance(registration, refloop.Registration | refloop.WorkerRegistration)
+        registration.disarm()
+
+    def arm_triggered(
+        self, sock: HasFileno, direction: Direction, trigger: Trigger, callback: Callable[[], None]
+    ) -> object:
+        mode = _MODES[trigger]
+        return self._reactor.register(sock, _DIRECTIONS[direction], lambda _events: callback(), mode)
+
+    def rearm(self, registration: object) -> None:
+        assert isinstance(registration, refloop.Registration)
+        registration.rearm()
 
     def close_socket(self, sock: socket.socket) -> None:
         stream = self._streams.pop(sock, None)
@@ -265,13 +325,22 @@ class RefloopLoop:
 
     def spawn(self, job: Job) -> TaskHandle:
         # What a coroutine yields is a matter between it and its loop.
-        return _Task(self._runtime.spawn(job))  # type: ignore[arg-type]
+        task = _Task(self._runtime.spawn(job))  # type: ignore[arg-type]
+        if self._outliving is not None:
+            self._spawned.append(task)
+        return task
 
     def receive(self, sock: socket.socket, size: int) -> Awaitable[bytes]:
         return self._stream(sock).receive(size)
 
     def send_all(self, sock: socket.socket, data: bytes) -> Awaitable[object]:
         return self._stream(sock).send_all(data)
+
+    async def connect(self, host: str, port: int) -> Connection:
+        return await refloop.open_tcp(host, port)
+
+    async def buffered(self, sock: socket.socket, mark: int) -> BufferedWriter:
+        return _Writer(refloop.BufferedSender(self._stream(sock), mark))
 
     def _stream(self, sock: socket.socket) -> refloop.SocketStream:
         if sock not in self._streams:
@@ -312,7 +381,7 @@ class RefloopLoop:
 
     def handle_on_workers(self, sock: socket.socket, handler: Callable[[], None]) -> object:
         register = self._runtime.workers.register
-        return register(sock, refloop.Direction.READ, lambda _events: handler()).disarm
+        return register(sock, refloop.Direction.READ, lambda _events: handler())
 
     # -- servers
 

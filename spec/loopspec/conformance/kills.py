@@ -1,0 +1,125 @@
+"""The teeth: which mutant was killed by what, how soon, and how small the run is that shows it.
+
+A green run says nothing until it is known what it would have caught. So every named mutant is hunted by the
+instrument that every user has, generated scenarios, scripts of clients, the live kernel or the survey of its
+calls, and what the hunt came to is written down: how much was tried up to the first kill, and how many steps
+are left when it has been made small. A row names its mutant by a digest of the change that it is, so that a
+row that tells of another change is found out.
+
+The suite is not installed with the package, but the table is: ``kills.json``, written by ``make kills`` and
+read by ``loopspec mutants``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Protocol
+
+FILE = "kills.json"
+"""Inside the package :mod:`loopspec`."""
+
+
+class Change(Protocol):
+    """A named mutant: ``old`` in the file ``path`` is replaced by ``new``, and ``clause`` breaks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def clause(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def old(self) -> str: ...
+    @property
+    def new(self) -> str: ...
+    @property
+    def story(self) -> str: ...
+    @property
+    def report(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What one detector came to with one mutant.
+
+    ``tried`` of the detector's ``unit`` were run up to and with the one that kills; ``size`` is the number of
+    steps in the smallest that was made of it. ``token`` replays that one, None where the detector has no
+    tokens. ``breaks`` are the clauses that it breaks, the mutant's own among them.
+    """
+
+    detector: str
+    unit: str
+    tried: int
+    size: int
+    token: str | None
+    breaks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mutant; ``digest`` is that of the change, ``report`` a link to where it happened."""
+
+    name: str
+    clause: str
+    digest: str
+    story: str
+    report: str | None
+    kills: tuple[Kill, ...]
+
+
+def digest(mutant: Change) -> str:
+    """The first 8 hex digits of SHA-256 over what the mutant changes."""
+    text = "\0".join((mutant.path, mutant.old, mutant.new))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def row(mutant: Change, kills: Iterable[Kill]) -> Row:
+    """The row of ``mutant``, which ``kills`` kill."""
+    return Row(mutant.name, mutant.clause, digest(mutant), mutant.story, mutant.report, tuple(kills))
+
+
+def stale(rows: Iterable[Row], mutants: Iterable[Change]) -> Iterator[str]:
+    """A line for each mutant that the table does not tell of, or tells of otherwise, and each row of none."""
+    told = {row.name: row for row in rows}
+    named = {mutant.name: mutant for mutant in mutants}
+    for name, mutant in named.items():
+        if name not in told:
+            yield f"{name} is in no row: run `make kills`"
+        elif (told[name].clause, told[name].digest) != (mutant.clause, digest(mutant)):
+            yield f"{name} has changed since it was hunted: run `make kills`"
+        elif not told[name].kills:
+            yield f"{name} has been killed by nothing"
+    for name in told.keys() - named.keys():
+        yield f"{name} has a row and is no mutant: run `make kills`"
+
+
+# --- on file ------------------------------------------------------------------------------------------
+
+
+def dump(rows: Iterable[Row]) -> str:
+    """``rows`` as the text of the file, which :func:`parse` reads back exactly."""
+    return json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
+
+
+def parse(text: str) -> tuple[Row, ...]:
+    """The rows that a file's ``text`` holds."""
+    return tuple(_row(**entry) for entry in json.loads(text))
+
+
+def _row(
+    name: str, clause: str, digest: str, story: str, report: str | None, kills: list[Mapping[str, object]]
+) -> Row:
+    return Row(name, clause, digest, story, report, tuple(_kill(**kill) for kill in kills))  # type: ignore[arg-type]  # as dump wrote them
+
+
+def _kill(detector: str, unit: str, tried: int, size: int, token: str | None, breaks: list[str]) -> Kill:
+    return Kill(detector, unit, tried, size, token, tuple(breaks))
+
+
+def packaged() -> tuple[Row, ...]:
+    """The table that this version was packaged with."""
+    return parse(resources.files("loopspec").joinpath(FILE).read_text(encoding="utf-8"))

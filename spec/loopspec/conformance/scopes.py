@@ -1,0 +1,179 @@
+"""Scopes: what a search goes through.
+
+A scope is a few cases, each a scenario on a kernel, with the schedule left open. The small ones are written
+here by hand, small enough to be played to the end, and large enough for what can go wrong: more data than one
+read takes, more than one who waits, a cancellation that meets a result. Every family of scenarios is a scope
+besides, of so many scenarios as Hypothesis draws of it; those are too large to be exhausted.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from loopspec.conformance import scenario as s
+from loopspec.conformance.families import FAMILIES
+from loopspec.conformance.modelled import Case, fitted, kinds_for
+from loopspec.conformance.result import UsageError
+from loopspec.conformance.scenario import At, Scenario
+
+DRAWN = 8
+"""Scenarios of a family that make its scope; each comes on every kernel that it can run on."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """``story`` says in a line what is in it."""
+
+    name: str
+    story: str
+    cases: tuple[Case, ...]
+
+
+def _asleep(*acts: s.Act) -> tuple[At, ...]:
+    """``acts``, which come while the loop sleeps, unless the schedule says otherwise."""
+    return tuple(At(0, True, act) for act in acts)
+
+
+def _streams(count: int, program: s.Program, *acts: s.Act) -> Scenario:
+    return Scenario(count, False, False, program, _asleep(*acts))
+
+
+_READER: Final = s.Spawn((s.Receive(0, 1), s.Receive(0, 1)))
+
+SMALL: Final[Mapping[str, Scope]] = {
+    scope.name: scope
+    for scope in (
+        Scope(
+            "three-clients",
+            "an echo server, and three clients that send two bytes each",
+            (Case(Scenario(3, False, True, (), _asleep(*(s.Send(client, 2) for client in range(3))))),),
+        ),
+        Scope(
+            "two-handlers",
+            "two streams, of which handlers take a byte at a time, and two bytes for each",
+            (
+                Case(
+                    _streams(
+                        2,
+                        tuple(s.Watch(stream, "read", 2, (s.Take(0, 1),)) for stream in range(2)),
+                        s.Send(0, 2),
+                        s.Send(1, 2),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "short-writes",
+            "a task that sends six bytes through a buffer of four, which takes as many as it likes",
+            (Case(_streams(1, (s.Spawn((s.SendAll(0, 6),)),)), "short"),),
+        ),
+        Scope(
+            "posts-and-timers",
+            "two timers, and two threads' posts, before, between and after them",
+            (Case(_streams(0, (s.Later(1, ()), s.Later(2, ())), s.Post(1, ()), s.Post(1, ()))),),
+        ),
+        Scope(
+            "cancelled-reader",
+            "a task that reads while its client sends, and is cancelled by another thread",
+            (
+                Case(_streams(1, (_READER,), s.Send(0, 2), s.Post(1, (s.CancelTask(0),)))),
+                Case(_streams(1, (_READER,), s.Send(0, 1), s.Post(1, (s.CancelTask(0),))), "faulty"),
+            ),
+        ),
+        Scope(
+            "closed-reader",
+            "a task that reads while its client sends and leaves, and is closed under it",
+            (Case(_streams(1, (_READER,), s.Send(0, 1), s.Post(1, (s.Close(0),)), s.Leave(0))),),
+        ),
+        Scope(
+            "lock",
+            "three tasks at a lock, one of which is cancelled while another holds it",
+            (
+                Case(
+                    _streams(
+                        0,
+                        tuple(s.Spawn((s.Hold("lock", 0, (s.WaitEvent(0),)),)) for _ in range(3)),
+                        s.Post(1, (s.SetEvent(0),)),
+                        s.Post(1, (s.CancelTask(1),)),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "queue",
+            "two who get from a queue and one who puts, and a cancellation",
+            (
+                Case(
+                    _streams(
+                        0,
+                        (s.Spawn((s.Get(0),)), s.Spawn((s.Get(0),)), s.Spawn((s.WaitEvent(0), s.Put(0)))),
+                        s.Post(1, (s.SetEvent(0),)),
+                        s.Post(1, (s.CancelTask(0),)),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "deadline",
+            "a task in a scope whose deadline meets what it waits for",
+            (
+                Case(
+                    _streams(
+                        0,
+                        (s.Spawn((s.Within(2, (s.WaitEvent(0),)), s.Checkpoint(1))), s.Later(2, ())),
+                        s.Post(1, (s.SetEvent(0),)),
+                        s.Post(1, (s.CancelTask(0),)),
+                    )
+                ),
+            ),
+        ),
+    )
+}
+
+
+def drawn(name: str, seed: int) -> Scope:
+    """The scope of the family ``name``."""
+    family = FAMILIES[name]
+    found: list[Scenario] = []
+
+    @hypothesis.seed(seed ^ zlib.crc32(name.encode()))
+    @settings(
+        max_examples=2 * DRAWN,
+        phases=(Phase.generate,),
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(family.scenarios)
+    def draw(scenario: Scenario) -> None:
+        found.append(scenario)
+
+    draw()
+    # The first that are drawn are the simplest; those with something to order are the ones with a script.
+    chosen = sorted(dict.fromkeys(found), key=lambda each: len(each.script), reverse=True)[:DRAWN]
+    cases = tuple(Case(fitted(each, kind), kind) for each in chosen for kind in kinds_for(each))
+    return Scope(name, f"{len(chosen)} scenarios of the family {name}", cases)
+
+
+def named(names: tuple[str, ...], seed: int) -> Scope:
+    """The scopes ``names`` as one; all small ones and all families if there are none.
+
+    Raises :class:`UsageError` for a name that is no scope's.
+    """
+    for name in names:
+        if name not in SMALL and name not in FAMILIES:
+            raise UsageError(f"no scope is named {name!r}: there are {', '.join((*SMALL, *FAMILIES))}")
+    chosen = [SMALL[name] if name in SMALL else drawn(name, seed) for name in names or (*SMALL, *FAMILIES)]
+    if len(chosen) == 1:
+        return chosen[0]
+    return Scope(
+        " ".join(names) or "all",
+        f"{len(chosen)} scopes",
+        tuple(case for scope in chosen for case in scope.cases),
+    )

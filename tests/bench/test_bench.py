@@ -1,0 +1,94 @@
+"""The benchmarks run. What they measure is nobody's business here: a figure is no verdict."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import document
+from bench.benches import BENCHES, OURS, Settings, Table, outcomes
+from bench.measure import Spread, ratio
+from bench.plots import Chart, svg
+
+ROOT = Path(__file__).parents[2]
+
+
+def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_help_names_every_bench() -> None:
+    done = _bench("--help")
+    assert done.returncode == 0
+    assert [name for name in BENCHES if f"  {name} " not in done.stdout] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("eccho",), "'eccho'"), (("--write", "echo"), "--write")],
+)
+def test_bad_usage_is_one_line_that_names_it(arguments: tuple[str, ...], named: str) -> None:
+    done = _bench(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert named in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_tiny_round_of_each_bench_gives_figures_of_refloop(name: str) -> None:
+    done = _bench("--smoke", name)
+    assert done.returncode == 0, done.stderr
+    assert OURS in done.stdout or "left out" in done.stderr
+
+
+def test_a_ratio_is_taken_within_a_round() -> None:
+    assert ratio([2.0, 40.0, 6.0], [1.0, 10.0, 2.0]) == Spread(3.0, 2.0, 4.0)
+
+
+def _table(title: str, ours: float, peer: float) -> Table:
+    spread = Spread.of([ours]), Spread.of([peer])
+    return Table(
+        title,
+        "ns",
+        {"a <setting> & all": {OURS: spread[0], "asyncio": spread[1]}},
+        {"a <setting> & all": {"asyncio": ratio([peer], [ours])}},
+    )
+
+
+@pytest.mark.parametrize(("peer", "met"), [(40.0, True), (39.0, False)])
+def test_a_target_is_met_from_its_ratio_on(peer: float, met: bool) -> None:
+    (outcome,) = outcomes([_table("switch", 10.0, peer)])
+    assert outcome.met is met
+
+
+def test_a_picture_is_xml_with_a_bar_for_each_figure() -> None:
+    panels = _table("task memory", 10.0, 20.0).panels
+    root = ElementTree.fromstring(svg(Chart("a < b", "ns", panels)))
+    _background, *bars = root.findall("{http://www.w3.org/2000/svg}rect")
+    ours, peers = (float(bar.attrib["width"]) for bar in bars)
+    assert ours * 2 == pytest.approx(peers, rel=0.01)
+
+
+def test_the_document_has_every_table_and_its_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document, "DOCS", tmp_path)
+    document.write([_table("switch", 1, 4), _table("task memory", 1, 2)], Settings(Path("load")), 0.0, 2.0)
+    text = (tmp_path / "performance.md").read_text(encoding="utf-8")
+    assert "| asyncio | 4.00 | ×4.00 |" in text
+    assert "| asyncio | 2.00 | ×2.00 |" in text
+    assert (tmp_path / "memory.svg").exists()
+    assert not (tmp_path / "growth.svg").exists()

@@ -1,0 +1,176 @@
+"""Other people's loops: each adapter runs every family, and comes to the same verdict each time.
+
+What is found out about a loop here was looked at, and shown by a script of that loop alone, before it was
+written down.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from loopspec import trace
+from loopspec.clause import select
+from loopspec.conformance import scenario as s
+from loopspec.conformance.campaign import Campaign, MakeLoop
+from loopspec.conformance.families import FAMILIES
+from loopspec.conformance.isolation import Isolated
+from loopspec.conformance.lockstep import Hand, Lockstep, hand
+from loopspec.conformance.loops.curio import CurioLoop
+from loopspec.conformance.loops.trio import TrioLoop
+from loopspec.conformance.scenario import Scenario
+from loopspec.judge import Judge, Verdict
+from loopspec.trace import Event
+
+SEED = 1
+PEERS: dict[str, MakeLoop] = {"curio": CurioLoop, "trio": TrioLoop}
+
+#: What each breaks, with why; consequences of one behaviour stand together.
+KNOWN: dict[str, set[str]] = {
+    # A read or write that need not wait does not suspend; a getter that was woken finds the item taken.
+    "curio": {"CORO.CHECKPOINT.ALWAYS_OR_NEVER", "PRIM.WAITERS.FIFO_NO_BARGING"}
+    # A cancelled job takes its thread along, and the next starts one: Thread.start waits for the new thread.
+    | {"CALL.AWAIT.SUSPENDS_TASK_ONLY", "LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT"},
+    # A job on the only worker, which asks for a task, which asks for a job.
+    "trio": {"WORK.POOL.NO_SELF_DEADLOCK", "LOOP.FORK.REFUSED", "FAIR.TASKS.STEPS_DIFFER_BY_ONE"},
+}
+
+
+@pytest.fixture
+def other() -> Iterator[Hand]:
+    with hand() as made:
+        yield made
+
+
+def traced(other: Hand, make: MakeLoop, scenario: Scenario) -> list[Event]:
+    events: list[Event] = []
+    Lockstep(other, scenario, events.append).run(make)
+    return events
+
+
+TALK = Scenario(
+    1,
+    False,
+    False,
+    (
+        s.Spawn((s.Receive(0, 8), s.SendAll(0, 3), s.Sleep(2), s.Checkpoint(1))),
+        s.Spawn((s.Put(0), s.Get(0), s.Hold("lock", 0, (s.Checkpoint(2),)), s.Join(0), s.Operate(1, False))),
+        s.Spawn((s.WaitEvent(0),)),
+        s.Later(1, ()),
+        s.Watch(0, "read", 1, ()),
+        s.CancelTask(2),
+    ),
+    (s.At(2, False, s.Send(0, 5)), s.At(1, True, s.Post(2, ())), s.At(0, True, s.Elapse())),
+)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_runs_what_it_has_and_is_not_asked_for_what_it_does_not_have(other: Hand, name: str) -> None:
+    make = PEERS[name]
+    events = traced(other, make, TALK)
+    shown = {type(event).__name__ for event in events}
+    assert {"Step", "Await", "Read", "Write", "Receive", "Joined", "Rest", "Post", "Quiescent"} <= shown
+    assert not shown & {"TimerArm", "Arm", "TimersHeld"}
+    outcomes = {event.task: event.outcome for event in events if isinstance(event, trace.Done)}
+    assert outcomes == {0: "value", 1: "value", 2: "cancelled"}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_echoes(other: Hand, name: str) -> None:
+    scenario = Scenario(1, False, True, (), (s.At(2, False, s.Send(0, 5)), s.At(1, True, s.Finish(0, 5))))
+    events = traced(other, PEERS[name], scenario)
+    received = b"".join(event.data for event in events if isinstance(event, trace.Receive))
+    assert received == b"abcdefghij"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", PEERS)
+def test_nothing_is_held_against_a_peer_but_what_was_looked_at(other: Hand, name: str) -> None:
+    make = PEERS[name]
+    assert isinstance(make, type)
+    with Isolated(f"{make.__module__}:{make.__name__}") as isolated:
+        judged = Campaign(name, make, select(), other, isolated=isolated)
+        judged.look(600, SEED, lambda _: None)
+    bad = {Verdict.FAIL, Verdict.LOOSE}
+    found = {entry.clause for entry in judged.result().clauses.values() if entry.verdict in bad}
+    assert found <= KNOWN[name]
+    accidents = {accident.words.partition(":")[0] for accident in judged.result().accidents}
+    assert accidents <= ({"raised KeyError"} if name == "curio" else set())
+
+
+def drawn(count: int) -> list[Scenario]:
+    """The first scenarios of each family, always the same."""
+    found: list[Scenario] = []
+
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import seed as seeded
+
+    for family in FAMILIES.values():
+
+        @seeded(SEED)
+        @settings(
+            max_examples=count,
+            phases=(Phase.generate,),
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(family.scenarios)
+        def draw(scenario: Scenario) -> None:
+            found.append(scenario)
+
+        draw()
+    return found
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", PEERS)
+def test_the_same_scenario_gives_the_same_verdicts_twenty_times_out_of_twenty(other: Hand, name: str) -> None:
+    judge = Judge(select(), PEERS[name].shows)
+
+    def broken(scenario: Scenario) -> str:
+        judge.restart()
+        try:
+            for event in traced(other, PEERS[name], scenario):
+                judge.after(event)
+        except KeyError as error:  # what curio crashes with
+            return repr(error).partition("=")[0]
+        return repr(sorted({violation.clause for violation in judge.violations}))
+
+    for scenario in drawn(4):
+        assert len({broken(scenario) for _ in range(20)}) == 1, s.token_of(scenario)
+
+
+def code_of(path: Path) -> int:
+    """Lines of code: what is neither blank, nor a comment, nor a docstring."""
+    source = path.read_text()
+    said: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            said |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(source.splitlines(), 1)
+    return sum(
+        1
+        for number, line in lines
+        if number not in said and line.strip() and not line.strip().startswith("#")
+    )
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_an_adapter_has_at_most_200_lines_of_code(name: str) -> None:
+    module = import_module(f"loopspec.conformance.loops.{name}")
+    assert code_of(Path(str(module.__file__))) <= 200
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
