@@ -51,7 +51,7 @@ sample: $(VENV)/installed
 PYTHONS ?= $(PYTHON)
 LOOPS ?= refloop asyncio
 EXTRAS ?=
-CONFORMANCE_SEED ?= 1
+EXAMPLES ?= 3000
 conformance: $(VENV)/installed
 	rm -rf build/conformance && mkdir -p build/conformance docs
 	set -e; for python in $(PYTHONS); do \
@@ -59,12 +59,16 @@ conformance: $(VENV)/installed
 	  "$$python" -m venv build/conformance/$$version; \
 	  build/conformance/$$version/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --editable '.$(EXTRAS)'; \
-	  build/conformance/$$version/bin/loopspec check $(LOOPS) --seed $(CONFORMANCE_SEED) \
+	  build/conformance/$$version/bin/loopspec check $(LOOPS) --seed $(SAMPLE_SEED) --examples $(EXAMPLES) \
 	    --json build/conformance/$$version.json > /dev/null || test $$? -eq 1; \
 	done
 	$(BIN)/loopspec report build/conformance/*.json --html build/conformance/report.html \
 	  --format markdown > build/conformance/conformance.md || test $$? -eq 1
 	mv build/conformance/conformance.md docs/conformance.md
+
+# The specification as a site, in build/docs/html.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m loopspec.conformance.site build/docs
 
 clean:
 	rm -rf $(VENV) build

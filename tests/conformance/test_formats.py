@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import loopspec.conformance
-from loopspec.conformance import junit, markdown, record, trace_events
+from loopspec.conformance import html, junit, markdown, record, trace_events
+from loopspec.conformance.adapter import Deviation
 from loopspec.conformance.cli import main
 from loopspec.conformance.report import as_json
-from loopspec.conformance.result import LoopResult, UsageError
+from loopspec.conformance.result import Accident, LoopResult, UsageError
 from loopspec.conformance.setting import Setting
 from loopspec.judge import Verdict
 from tests.conformance.made_up import CLAUSES, EARLY, EVENTS, NESTED, ORDER, POSTS, REFUSED, results
@@ -71,8 +72,8 @@ def test_markdown_is_a_matrix_with_its_figures_then_what_is_broken() -> None:
     shown = markdown.document(results(), CLAUSES, SETTING)
     for line in (
         "loopspec 0.1.0 · seed 7 · 400 examples a loop · Python 3.11.7 · Linux 6.1 · 2026-01-02",
-        "| loop | version | runs | pass | loose | FAIL | not exercised | not observed |",
-        "| bad | bad 0.9 | 380 | 1 | 1 | 1 | 0 | 1 |",
+        "| loop | version | runs | pass | loose | FAIL | not exercised | not observed | documented |",
+        "| bad | bad 0.9 | 380 | 1 | 1 | 1 | 0 | 1 | 0 |",
         "| `TIMER.FIRE.NEVER_EARLY` MUST | ✓ pass 321 | ✗ FAIL 3/70 |",
         "| `TIMER.ORDER.DEADLINE_THEN_ARMING` SHOULD | · not exercised | \\~ loose 1/50 |",
         f"### FAIL: `{EARLY.citation}`",
@@ -142,6 +143,42 @@ def test_spans_of_one_lane_nest_as_the_format_demands() -> None:
 
 def test_nothing_broken_is_a_file_without_events() -> None:
     assert _trace_events({"good": results()["good"]}) == []
+
+
+# --- what is no verdict ---------------------------------------------------------------------------------
+
+
+def _unusual() -> dict[str, LoopResult]:
+    """A loop that declares what it breaks and had an accident, and one that is not installed."""
+    bad = results()["bad"]
+    declared = Deviation("https://example.org/d", "timers may be early")
+    bad.clauses[EARLY.id] = replace(bad.clauses[EARLY.id], deviation=declared)
+    bad.accidents = (Accident("it hung", 2, "1-x", ("waits",)),)
+    return {"bad": bad, "none": LoopResult("none", "", absent="pip install none")}
+
+
+def test_a_declared_deviation_is_shown_as_such_and_fails_nothing() -> None:
+    found = _unusual()
+    suites = _suites(found)
+    assert (suites.get("failures"), suites.get("errors")) == ("0", "1")
+    shown = markdown.document(found, CLAUSES, SETTING)
+    assert "| `TIMER.FIRE.NEVER_EARLY` MUST | ≠ documented 3/70 |  |" in shown
+    assert "- bad, `TIMER.FIRE.NEVER_EARLY`: timers may be early (https://example.org/d)" in shown
+    drawn = html.page(found, CLAUSES, {}, SETTING)
+    assert '<td class="deviates">' in drawn
+    assert "timers may be early" in drawn
+
+
+def test_an_accident_and_an_absent_loop_are_told_in_every_form() -> None:
+    found = _unusual()
+    forms = (
+        junit.document(found, CLAUSES, SETTING),
+        markdown.document(found, CLAUSES, SETTING),
+        html.page(found, CLAUSES, {}, SETTING),
+    )
+    for shown in forms:
+        assert "it hung, in 2 runs; again: loopspec check bad --replay 1-x" in shown
+        assert "pip install none" in shown
 
 
 # --- read back ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from loopspec.clause import Clause, Level
 from loopspec.conformance.drawn import svg
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import printable
-from loopspec.conformance.report import LEGEND, LOOKS, replay_command
+from loopspec.conformance.report import DEVIATES, LEGEND, LOOKS, cited, look, mishap_in_words, replay_command
 from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
 from loopspec.conformance.setting import Setting
 from loopspec.conformance.timeline import What, timeline
@@ -87,31 +87,38 @@ def _slug(verdict: Verdict) -> str:
     return verdict.value.replace(" ", "-")
 
 
+_LOOKS = {**{_slug(verdict): told for verdict, told in LOOKS.items()}, "deviates": DEVIATES}
+"""What a cell may look like, by the class that the style sheet knows it by."""
+
+
+def _kind(result: ClauseResult) -> str:
+    return _slug(result.verdict) if result.deviation is None else "deviates"
+
+
 # --- above the matrix -----------------------------------------------------------------------------------
 
 
 def _tallies(results: Results) -> Iterator[str]:
     yield '<ul class="tallies">'
     for name, loop in results.items():
-        counts = Counter(entry.verdict for entry in loop.clauses.values())
+        if loop.absent is not None:
+            yield f"<li><strong>{_safe(name)}</strong>: {_safe(loop.absent)}</li>"
+            continue
+        counts = Counter((_kind(entry), look(entry)[1]) for entry in loop.clauses.values())
         shares = ", ".join(
-            f'<span class="{_slug(verdict)}">{counts[verdict]} {word}</span>'
-            for verdict, (_, word, _) in LOOKS.items()
-            if counts[verdict]
+            f'<span class="{kind}">{counts[kind, word]} {word}</span>'
+            for kind, (_, word, _) in _LOOKS.items()
+            if counts[kind, word]
         )
-        line = f"<li><strong>{_safe(_cited(name, loop))}</strong>: {shares or 'nothing judged'}"
+        line = f"<li><strong>{_safe(cited(name, loop))}</strong>: {shares or 'nothing judged'}"
         line += f"; {loop.scenarios:,} runs" if loop.scenarios else ""
         once = ", ".join(f"{id} ({count})" for id, count in loop.unrepeated.items())
         line += f"; seen once, not again when run again, and not counted: {_safe(once)}" if once else ""
+        for accident in loop.accidents:
+            line += f'<br><span class="trouble">{_safe(mishap_in_words(loop, accident))}</span>'
         line += f'<br><span class="trouble">{_safe(loop.trouble)}</span>' if loop.trouble is not None else ""
         yield f"{line}</li>"
     yield "</ul>"
-
-
-def _cited(name: str, loop: LoopResult) -> str:
-    return (
-        loop.version if loop.version.startswith(loop.loop) else f"{loop.loop} {loop.version}".strip() or name
-    )
 
 
 def _filters(clauses: Sequence[Clause]) -> Iterator[str]:
@@ -123,8 +130,7 @@ def _filters(clauses: Sequence[Clause]) -> Iterator[str]:
     yield '</select></label><label>Level <select id="level"><option value="">all</option>'
     yield "".join(f"<option>{level.value}</option>" for level in Level)
     yield "</select></label><fieldset><legend>Verdict of any loop</legend>"
-    for verdict, (sign, word, _) in LOOKS.items():
-        slug = _slug(verdict)
+    for slug, (sign, word, _) in _LOOKS.items():
         yield (
             f'<label class="choice {slug}"><input type="checkbox" name="verdict" value="{slug}" checked> '
             f"{sign} {word}</label>"
@@ -156,7 +162,7 @@ def _matrix(
 
 def _row(results: Results, clause: Clause) -> Iterator[str]:
     found = [loop.clauses.get(clause.id) for loop in results.values()]
-    verdicts = " ".join(dict.fromkeys(_slug(entry.verdict) for entry in found if entry is not None))
+    verdicts = " ".join(dict.fromkeys(_kind(entry) for entry in found if entry is not None))
     yield f'<tr class="clause" id="{clause.id}" data-level="{clause.level.value}" data-verdicts="{verdicts}"'
     yield f' data-words="{_safe(clause.sentence.lower())}">'
     level = f'<small class="level">{clause.level.value}</small>'
@@ -175,13 +181,13 @@ def _id(id: str) -> str:
 def _cell(name: str, result: ClauseResult | None) -> str:
     if result is None:
         return "<td></td>"
-    sign, word, _ = LOOKS[result.verdict]
+    sign, word, _ = look(result)
     count = f"{result.broken:,}/{result.exercised:,}" if result.broken else f"{result.exercised:,}"
     words = f"{sign} {word}" + (f" <small>{count}</small>" if result.exercised else "")
     if result.counterexample is not None:
         run = _anchor(result.clause, name)
         words = f'<button type="button" class="show" data-run="{run}">{words}</button>'
-    return f'<td class="{_slug(result.verdict)}">{words}</td>'
+    return f'<td class="{_kind(result)}">{words}</td>'
 
 
 def _anchor(clause: str, name: str) -> str:
@@ -226,12 +232,15 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
 def _counterexample(
     name: str, loop: LoopResult, result: ClauseResult, example: Counterexample
 ) -> Iterator[str]:
-    sign, word, _ = LOOKS[result.verdict]
+    sign, word, _ = look(result)
     found = example.violation
     yield f'<details class="example" id="{_anchor(result.clause, name)}" open>'
     times = f"{result.broken:,} runs; its premise came true {result.exercised:,} times"
-    yield f'<summary><span class="{_slug(result.verdict)}">{sign} {word}</span> '
+    yield f'<summary><span class="{_kind(result)}">{sign} {word}</span> '
     yield f"<strong>{_safe(name)}</strong> broken in {times}</summary><dl>"
+    if result.deviation is not None:
+        declared = f"{_safe(result.deviation.line)} <code>{_safe(result.deviation.link)}</code>"
+        yield f"<dt>declared</dt><dd>{declared}</dd>"
     yield f"<dt>allowed</dt><dd>{_safe(found.allowed)}</dd><dt>observed</dt><dd>{_safe(found.observed)}</dd>"
     scenario = "\n".join(map(_safe, example.scenario))
     yield f"<dt>scenario</dt><dd><pre>{scenario}</pre></dd><dt>again</dt><dd class='again'>"

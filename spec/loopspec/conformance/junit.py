@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from loopspec.clause import Clause
 from loopspec.conformance.interleaving import printable, told
-from loopspec.conformance.report import replay_command
+from loopspec.conformance.report import mishap_in_words, replay_command
 from loopspec.conformance.result import ClauseResult, LoopResult, Results
 from loopspec.conformance.setting import Setting
 from loopspec.judge import Verdict
@@ -40,9 +40,15 @@ def _suite(name: str, loop: LoopResult, clauses: Sequence[Clause], setting: Sett
     facts = {"version": loop.version, "runs": str(loop.scenarios), "setting": " · ".join(setting.parts)}
     for fact, value in facts.items():
         SubElement(properties, "property", name=fact, value=printable(value))
+    if loop.absent is not None:
+        case = SubElement(suite, "testcase", classname=printable(name), name="campaign")
+        SubElement(case, "skipped", message=printable(loop.absent))
     for entry in clauses:
         if entry.id in loop.clauses:
             suite.append(_case(name, loop, entry, loop.clauses[entry.id]))
+    for accident in loop.accidents:
+        case = SubElement(suite, "testcase", classname=printable(name), name="accident")
+        SubElement(case, "error", message=printable(mishap_in_words(loop, accident)))
     if loop.trouble is not None:
         case = SubElement(suite, "testcase", classname=printable(name), name="campaign")
         SubElement(case, "error", message=printable(loop.trouble))
@@ -59,6 +65,12 @@ def _case(name: str, loop: LoopResult, clause: Clause, result: ClauseResult) -> 
     facts |= {"exercised": str(result.exercised), "broken": str(result.broken)}
     for fact, value in facts.items():
         SubElement(properties, "property", name=fact, value=value)
+    if result.deviation is not None:
+        facts = {"deviation": result.deviation.line, "link": result.deviation.link}
+        for fact, value in facts.items():
+            SubElement(properties, "property", name=fact, value=printable(value))
+        SubElement(case, "system-out").text = _story(loop, result)
+        return case
     match result.verdict:
         case Verdict.PASS:
             pass

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from loopspec.clause import Clause
 from loopspec.conformance.interleaving import printable
-from loopspec.conformance.report import LEGEND, LOOKS, broken, replay_command
+from loopspec.conformance.report import DEVIATES, LEGEND, LOOKS, broken, look, mishap_in_words, replay_command
 from loopspec.conformance.result import ClauseResult, Counterexample, LoopResult, Results
 from loopspec.conformance.setting import Setting
 
@@ -29,6 +29,7 @@ def document(results: Results, clauses: Sequence[Clause], setting: Setting) -> s
             "",
             f"{LEGEND}",
             *_matrix(results, judged),
+            *_deviations(results, judged),
             *_broken(results, judged),
             "",
         )
@@ -51,19 +52,23 @@ def plain(text: str) -> str:
 
 
 def _loops(results: Results) -> Iterator[str]:
-    words = [word for _, word, _ in LOOKS.values()]
+    words = [word for _, word, _ in (*LOOKS.values(), DEVIATES)]
     yield from _table(["loop", "version", "runs", *words], map(_loop, results, results.values()))
     for name, loop in results.items():
+        if loop.absent is not None:
+            yield f"\n{plain(name)}: {plain(loop.absent)}"
         if loop.trouble is not None:
             yield f"\n{plain(name)}: {plain(loop.trouble)}"
+        for accident in loop.accidents:
+            yield f"\n{plain(name)}: {plain(mishap_in_words(loop, accident))}"
         for id, count in loop.unrepeated.items():
             seen = f"{id} was seen broken ({count}), not again when run again, and not counted."
             yield f"\n{plain(name)}: {seen}"
 
 
 def _loop(name: str, loop: LoopResult) -> Sequence[str]:
-    counts = Counter(entry.verdict for entry in loop.clauses.values())
-    figures = [str(counts[verdict]) for verdict in LOOKS]
+    counts = Counter(look(entry) for entry in loop.clauses.values())
+    figures = [str(counts[one]) for one in (*LOOKS.values(), DEVIATES)]
     return [plain(name), plain(loop.version), f"{loop.scenarios:,}", *figures]
 
 
@@ -84,10 +89,24 @@ def _matrix(results: Results, clauses: Sequence[Clause]) -> Iterator[str]:
 def _cell(result: ClauseResult | None) -> str:
     if result is None:
         return ""
-    sign, word, _ = LOOKS[result.verdict]
+    sign, word, _ = look(result)
     sign = plain(sign).replace("~", "\\~")  # two of them on a line would strike out what is between
     count = f" {result.broken:,}/{result.exercised:,}" if result.broken else f" {result.exercised:,}"
     return f"{sign} {word}" + (count if result.exercised else "")
+
+
+def _deviations(results: Results, clauses: Sequence[Clause]) -> Iterator[str]:
+    """What loops declare to do otherwise, each with where they say so."""
+    found = [
+        (name, entry, deviation)
+        for name, loop in results.items()
+        for entry in clauses
+        if entry.id in loop.clauses and (deviation := loop.clauses[entry.id].deviation) is not None
+    ]
+    if found:
+        yield "\n## Documented deviations\n"
+    for name, entry, deviation in found:
+        yield f"- {plain(name)}, `{entry.id}`: {plain(deviation.line)} ({deviation.link})"
 
 
 def _broken(results: Results, clauses: Sequence[Clause]) -> Iterator[str]:

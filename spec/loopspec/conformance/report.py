@@ -72,22 +72,27 @@ _CELL = len("· not exercised")
 # --- the table ----------------------------------------------------------------------------------------
 
 
+def look(result: ClauseResult) -> tuple[str, str, str]:
+    """How a result looks: its verdict, or the deviation that its loop declares."""
+    return LOOKS[result.verdict] if result.deviation is None else DEVIATES
+
+
 def _cell(result: ClauseResult | None) -> Text:
     if result is None:
         return Text("")
-    sign, word, style = LOOKS[result.verdict] if result.deviation is None else DEVIATES
+    sign, word, style = look(result)
     count = f" {result.broken:,}/{result.exercised:,}" if result.broken else f" {result.exercised:,}"
     return Text.assemble((f"{sign} {word}", style), count if result.exercised else "")
 
 
-def _table(loops: Sequence[LoopResult], clauses: Sequence[Clause]) -> Table:
+def _table(loops: Sequence[tuple[str, LoopResult]], clauses: Sequence[Clause]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("clause", overflow="fold")
-    for loop in loops:
-        table.add_column(Text(printable(loop.loop)), overflow="fold", min_width=_CELL)
+    for name, _ in loops:
+        table.add_column(Text(printable(name)), overflow="fold", min_width=_CELL)
     following = [*(entry.area for entry in clauses[1:]), ""]
     for entry, next_area in zip(clauses, following, strict=False):
-        cells = (_cell(loop.clauses.get(entry.id)) for loop in loops)
+        cells = (_cell(loop.clauses.get(entry.id)) for _, loop in loops)
         table.add_row(entry.id, *cells, end_section=next_area != entry.area)
     return table
 
@@ -95,7 +100,7 @@ def _table(loops: Sequence[LoopResult], clauses: Sequence[Clause]) -> Table:
 def verdicts(results: Results, clauses: Sequence[Clause], width: int) -> RenderableType:
     """The table of verdicts, as several below each other where ``width`` does not hold all loops."""
     judged = [entry for entry in clauses if any(entry.id in loop.clauses for loop in results.values())]
-    loops = [loop for loop in results.values() if loop.absent is None]
+    loops = [(name, loop) for name, loop in results.items() if loop.absent is None]
     longest = max((len(entry.id) for entry in judged), default=0)
     abreast = max(1, (width - longest) // (_CELL + 2))
     tables = [_table(loops[start : start + abreast], judged) for start in range(0, len(loops), abreast)]
@@ -104,17 +109,22 @@ def verdicts(results: Results, clauses: Sequence[Clause], width: int) -> Rendera
 
 def tallies(results: Results) -> RenderableType:
     """A line a loop: how many clauses got each verdict, out of how many runs."""
-    return Group(*(_tally(loop) for loop in results.values()))
+    return Group(*(_tally(name, loop) for name, loop in results.items()))
 
 
-def _tally(loop: LoopResult) -> Text:
+def cited(name: str, loop: LoopResult) -> str:
+    """The loop of column ``name`` with its version, as a person would cite it."""
+    # Told so, a version often begins with the name.
+    told = loop.version if loop.version.startswith(loop.loop) else f"{loop.loop} {loop.version}".rstrip()
+    return told if name == loop.loop else f"{name} ({told})"
+
+
+def _tally(name: str, loop: LoopResult) -> Text:
     if loop.absent is not None:
-        return Text.assemble((printable(loop.loop), "bold"), ": ", printable(loop.absent))
+        return Text.assemble((printable(name), "bold"), ": ", printable(loop.absent))
     counts = Counter(entry.verdict for entry in loop.clauses.values() if entry.deviation is None)
     deviating = sum(entry.deviation is not None for entry in loop.clauses.values())
-    # A version is told as a person would cite it, and so often begins with the name.
-    cited = loop.version if loop.version.startswith(loop.loop) else f"{loop.loop} {loop.version}".rstrip()
-    line = Text.assemble((printable(cited), "bold"), ": ")
+    line = Text.assemble((printable(cited(name, loop)), "bold"), ": ")
     shares = [
         Text(f"{counts[verdict]} {word}", style)
         for verdict, (_, word, style) in LOOKS.items()
@@ -159,6 +169,12 @@ def mishap(loop: LoopResult, accident: Accident) -> RenderableType:
     facts = _facts([*rows, *_listed("scenario", accident.scenario)])
     rule = Rule(title, align="left", style="dim", characters="─")
     return Group(rule, Padding(facts, (0, 0, 0, 2)))
+
+
+def mishap_in_words(loop: LoopResult, accident: Accident) -> str:
+    """An accident in a line, with what to type to see it again."""
+    command = shlex.join(["loopspec", "check", loop.loop, "--replay", accident.token])
+    return f"{accident.words}, in {_counted(accident.count, 'run')}; again: {command}"
 
 
 def mishap_line(loop: LoopResult, accident: Accident) -> Text:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from types import TracebackType
 from typing import ClassVar
 
 import refloop
 import refloop.rpc
+import refloop.rpc.calls
+import refloop.tasks
 from loopspec import __version__
 from loopspec.conformance.adapter import (
     ALONE,
@@ -41,6 +44,12 @@ from loopspec.trace import Direction, Outcome, RpcOutcome, Trigger
 _DIRECTIONS: Mapping[Direction, refloop.Direction] = {
     "read": refloop.Direction.READ,
     "write": refloop.Direction.WRITE,
+}
+
+#: The life cycles of the implementation, for the documentation to draw: each by the name of its table.
+LIVES: Mapping[str, Sequence[tuple[tuple[Enum, Enum], object]]] = {
+    "refloop.tasks.LIFE": tuple(refloop.tasks.LIFE.items()),
+    "refloop.rpc.calls.LIFE": tuple(refloop.rpc.calls.LIFE.items()),
 }
 
 
