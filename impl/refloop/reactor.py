@@ -461,8 +461,8 @@ class Reactor:
         self.wake_on_signals().handle(number, lambda: self.call_soon_threadsafe(callback, *args))
 
     def wake_on_signals(self) -> Signals:
-        """Have the wait end at every signal that Python handles, so that its handler runs, whoever has set it:
-        else one that comes just before the thread is suspended is looked at when something else has woken it.
+        """Have the wait end at every signal that Python handles, so that its handler runs, whoever has set
+        it: else one that comes just before the thread is suspended waits until something else wakes it.
 
         Raises ValueError on another thread than the main one. Idempotent.
         """
