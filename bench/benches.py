@@ -33,7 +33,7 @@ FLOOR: Final = "bare epoll"
 PEERS: Final = ("uvloop", "trio", "curio")
 """The packages that hold peers: the extra ``bench`` installs them, and who is absent is left out."""
 
-US, NS = 1e3, 1.0
+US, MS = 1e3, 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,24 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures of one kind. ``ratios`` are of a loop to refloop, so that above 1 refloop is ahead."""
+    """Figures of one kind: for every setting and loop one number a round, in ``unit``; less is better."""
 
     title: str
     unit: str
-    panels: Mapping[str, Mapping[str, Spread]]
-    ratios: Mapping[str, Mapping[str, Spread]]
+    rounds: Mapping[str, Mapping[str, Sequence[float]]]
     remarks: Sequence[str] = field(default=())
+
+    @property
+    def panels(self) -> dict[str, dict[str, Spread]]:
+        """For every setting and loop the median and the spread."""
+        return {
+            setting: {name: Spread.of(values) for name, values in loops.items()}
+            for setting, loops in self.rounds.items()
+        }
+
+    def against(self, setting: str, name: str, of: str = OURS) -> Spread:
+        """``name ÷ of``, within each round: above 1 ``of`` is ahead."""
+        return ratio(self.rounds[setting][name], self.rounds[setting][of])
 
 
 def present(names: Sequence[str]) -> list[str]:
@@ -88,28 +99,14 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _table(
-    title: str,
-    unit: str,
-    values: Mapping[str, Mapping[str, Sequence[float]]],
-    *,
-    per: float = NS,
-    remarks: Sequence[str] = (),
-) -> Table:
-    """The table of ``values``: for each setting and loop one number a round, in ``per`` of ``unit``."""
-    return Table(
-        title,
-        unit,
-        {
-            setting: {name: Spread.of([value / per for value in rounds]) for name, rounds in loops.items()}
-            for setting, loops in values.items()
-        },
-        {
-            setting: {name: ratio(rounds, loops[OURS]) for name, rounds in loops.items() if name != OURS}
-            for setting, loops in values.items()
-        },
-        remarks,
-    )
+def _in(
+    unit: float, values: Mapping[str, Mapping[str, Sequence[float]]]
+) -> dict[str, dict[str, list[float]]]:
+    """``values``, which are in nanoseconds, in ``unit`` of them."""
+    return {
+        setting: {name: [value / unit for value in rounds] for name, rounds in loops.items()}
+        for setting, loops in values.items()
+    }
 
 
 # --- on sockets -------------------------------------------------------------------------------------------
@@ -143,8 +140,8 @@ def echo(settings: Settings) -> list[Table]:
         }
     everything = [run for by_name in runs.values() for of_name in by_name.values() for run in of_name]
     return [
-        _table("echo", "server CPU time a request, µs", cost, per=US, remarks=[_saturation(everything)]),
-        _table("latency", f"round trip of {size} B as the client sees it, ms", waits, per=1e6),
+        Table("echo", "server CPU time a request, µs", _in(US, cost), remarks=[_saturation(everything)]),
+        Table("latency", f"round trip of {size} B as the client sees it, ms", _in(MS, waits)),
     ]
 
 
@@ -174,7 +171,7 @@ def count_instructions(settings: Settings) -> list[Table]:
         return []
     counted = instructions(present(settings.counted), settings.requests, settings.program)
     values = {"64 B, 10 connections": {name: [value] for name, value in counted.items()}}
-    return [_table("instructions", "user instructions a request", values)]
+    return [Table("instructions", "user instructions a request", values)]
 
 
 def connections(settings: Settings) -> list[Table]:
@@ -202,20 +199,22 @@ def connections(settings: Settings) -> list[Table]:
         }
     }
     return [
-        _table(
+        Table(
             "growth",
             "server CPU time a request, µs",
-            {
-                words: {name: [run.cpu for run in runs[name]] for name in names}
-                for words, runs in cost.items()
-            },
-            per=US,
+            _in(
+                US,
+                {
+                    words: {name: [run.cpu for run in runs[name]] for name in names}
+                    for words, runs in cost.items()
+                },
+            ),
             remarks=[
                 "the second ÷ the first: "
                 + ", ".join(f"{name} {spread.median:.2f}" for name, spread in growth.items())
             ],
         ),
-        _table("connection memory", "resident bytes", weight),
+        Table("connection memory", "resident bytes", weight),
     ]
 
 
@@ -224,18 +223,19 @@ def connections(settings: Settings) -> list[Table]:
 
 def _micro(measure: str, title: str, count: int, *, wall: bool = False) -> Callable[[Settings], list[Table]]:
     def bench(settings: Settings) -> list[Table]:
-        loops = present(list(MICRO[measure]))
-        reports = micro_rounds(measure, loops, max(1_000, int(count * settings.scale)), settings.rounds)
+        loops, times = present(list(MICRO[measure])), max(1_000, int(count * settings.scale))
+        reports = micro_rounds(measure, loops, times, settings.rounds)
+        what = title.format(count=times)
         clocks = ("cpu", "wall") if wall else ("cpu",)
         values = {
-            f"{title}, {'CPU time' if clock == 'cpu' else 'by the clock on the wall'}": {
+            f"{what}, {'CPU time' if clock == 'cpu' else 'by the clock on the wall'}": {
                 loop: [report[clock] for report in of_loop] for loop, of_loop in reports.items()
             }
             for clock in clocks
         }
-        return [_table(measure, "ns", values)]
+        return [Table(measure, "ns", values)]
 
-    bench.__doc__ = f"{title[0].upper()}{title[1:]}."
+    bench.__doc__ = f"{title[0].upper()}{title[1:]}.".format(count=count)
     return bench
 
 
@@ -250,7 +250,7 @@ def task_memory(settings: Settings) -> list[Table]:
         values[f"a suspended task, of {count:,}"] = {
             loop: [report["bytes"] for report in of_loop] for loop, of_loop in reports.items()
         }
-    return [_table("task memory", "resident bytes", values)]
+    return [Table("task memory", "resident bytes", values)]
 
 
 BENCHES: Final[dict[str, Callable[[Settings], list[Table]]]] = {
@@ -259,8 +259,8 @@ BENCHES: Final[dict[str, Callable[[Settings], list[Table]]]] = {
     "connections": connections,
     "switch": _micro("switch", "a switch, 1,000 coroutines at a checkpoint", 300_000),
     "spawn": _micro("spawn", "spawn a task and have it finish", 50_000),
-    "timers-fired": _micro("timers-fired", "a timer armed and fired, 100,000 of them", 100_000),
-    "timers-cancelled": _micro("timers-cancelled", "a timer armed and cancelled, 100,000 of them", 100_000),
+    "timers-fired": _micro("timers-fired", "a timer armed and fired, {count:,} of them", 100_000),
+    "timers-cancelled": _micro("timers-cancelled", "a timer armed and cancelled, {count:,} of them", 100_000),
     "posts": _micro("posts", "a post of another thread, in a flood", 100_000, wall=True),
     "to-thread": _micro("to-thread", "a round trip to a worker thread", 3_000, wall=True),
     "task-memory": task_memory,
@@ -330,8 +330,8 @@ def outcomes(tables: Sequence[Table]) -> list[Outcome]:
             )
     grown = by_title.get("growth")
     if grown is not None:
-        few, many = grown.panels.values()
-        growth = many[OURS].median / few[OURS].median
+        few, many = grown.rounds.values()
+        growth = ratio(many[OURS], few[OURS]).median
         found.append(_at_most("growth, 10,000 connections ÷ 100", growth, GROWTH_AT_MOST, "{:.2f}"))
     return found
 
@@ -340,10 +340,7 @@ def _of(target: Target, table: Table) -> list[Outcome]:
     found = []
     for setting, loops in table.panels.items():
         if setting.startswith(target.setting) and target.peer in loops and target.of in loops:
-            if target.of == OURS:
-                measured = table.ratios[setting][target.peer].median
-            else:
-                measured = loops[target.peer].median / loops[target.of].median
+            measured = table.against(setting, target.peer, target.of).median
             what = f"{target.table}, {setting}: {target.peer} ÷ {target.of}"
             found.append(
                 Outcome(

@@ -42,8 +42,12 @@ WHY = """\
   the floor, and the rest is some 390 bytecodes, each of which says one thing that a clause asks for: who is
   running, what it waits for, whether it is cancelled, in which context it runs, who holds the direction, and
   since which turn.
-- **Timers** are a heap of tuples in Python, one object a timer; uvloop's are in C, asyncio's likewise in
-  Python. Arming reads the clock, checks the thread and the deadline, and refuses a delay below zero.
+- **Timers** are a heap of tuples in Python, an object and an entry each, which the garbage collector looks
+  through; asyncio's entry is the object itself, uvloop's timers are in C. Arming reads the clock, checks the
+  thread and the deadline, and refuses a delay below zero.
+- **An idle connection** of a protocol or of a callback is smaller: nothing is suspended there, and the price
+  is that the state between two requests is the programmer's to keep.
+- **curio** is left out where very many tasks live at once: what a spawn costs there grows with their number.
 """
 
 
@@ -57,7 +61,7 @@ def _lines(table: Table) -> list[str]:
     for setting, loops in table.panels.items():
         lines.append(f"  {setting}")
         for name, spread in loops.items():
-            against = table.ratios[setting].get(name)
+            against = None if name == OURS else table.against(setting, name)
             beside = "" if against is None else f"   {_ratio(against)} of {OURS}"
             lines.append(f"    {name:<18} {_spread(spread):>28}{beside}")
     lines += [f"  {remark}" for remark in table.remarks]
@@ -169,7 +173,7 @@ def _markdown(table: Table) -> str:
     for setting, loops in table.panels.items():
         lines += [f"| {table.title}, {setting} | {table.unit} | ÷ {OURS} |", "|---|---|---|"]
         for name, spread in loops.items():
-            against = table.ratios[setting].get(name)
+            against = None if name == OURS else table.against(setting, name)
             lines.append(f"| {name} | {_spread(spread)} | {'' if against is None else _ratio(against)} |")
         lines.append("")
     lines += [f"{remark[0].upper()}{remark[1:]}.\n" for remark in table.remarks]

@@ -106,10 +106,15 @@ int main(int argc, char **argv) {
 
     long before = resident(pid);
     struct client *clients = calloc(total, sizeof *clients);
-    for (int i = 0; i < total; i++) {
-        clients[i].fd = open_connection(port);
-        ask(&clients[i], size);
-        while (!answered(&clients[i])) {}
+    for (int i = 0; i < total; i += BATCH) { /* together, or the two processes would take turns for each */
+        int end = i + BATCH < total ? i + BATCH : total;
+        for (int j = i; j < end; j++) {
+            clients[j].fd = open_connection(port);
+            ask(&clients[j], size);
+        }
+        for (int j = i; j < end; j++) {
+            while (!answered(&clients[j])) {}
+        }
     }
     long after = resident(pid);
 

@@ -174,16 +174,27 @@ def put_under(load: Load, server: Server, program: Path) -> Run:
         load.measure,
         load.requests,
     )
-    done = subprocess.run(
-        _pinned(LOAD_CPU, [str(program), *map(str, arguments)]),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    return Run(**json.loads(_output(LOAD_CPU, [str(program), *map(str, arguments)])))
+
+
+def _output(cpu: int, command: Sequence[str]) -> str:
+    """What ``command`` prints, run on processor ``cpu``; :class:`BenchError` if it fails or does not end."""
+    try:
+        done = subprocess.run(
+            _pinned(cpu, command),
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
+            cwd=DIRECTORY,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{' '.join(command)} has not ended within {PATIENCE} s") from None
     if done.returncode:
-        raise BenchError(done.stderr.strip() or f"the load ended with status {done.returncode}")
-    return Run(**json.loads(done.stdout))
+        said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+        raise BenchError(f"{' '.join(command)}: {said[-1]}")
+    return done.stdout
 
 
 def echo_rounds(
@@ -223,18 +234,8 @@ def micro_rounds(
     reports: dict[str, list[dict[str, float]]] = {loop: [] for loop in loops}
     for number in range(rounds):
         for loop in _rotated(loops, number):
-            done = subprocess.run(
-                _pinned(SERVER_CPU, [sys.executable, "-m", "bench.micro", measure, loop, str(count)]),
-                capture_output=True,
-                text=True,
-                env=ENVIRONMENT,
-                cwd=DIRECTORY,
-                timeout=PATIENCE,
-                check=False,
-            )
-            if done.returncode:
-                raise BenchError(f"{measure} on {loop}: {done.stderr.strip().splitlines()[-1]}")
-            reports[loop].append(json.loads(done.stdout))
+            command = [sys.executable, "-m", "bench.micro", measure, loop, str(count)]
+            reports[loop].append(json.loads(_output(SERVER_CPU, command)))
     return reports
 
 

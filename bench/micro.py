@@ -190,16 +190,6 @@ async def spawn_trio(count: int) -> Report:
     return report
 
 
-async def spawn_curio(count: int) -> Report:
-    import curio
-
-    with _timing(count) as report:  # without a group of curio's, whose cost grows with the square of its size
-        tasks = [await curio.spawn(_nothing) for _ in range(count)]
-        for task in tasks:
-            await task.join()
-    return report
-
-
 # --- timers -----------------------------------------------------------------------------------------------
 
 
@@ -392,19 +382,6 @@ async def tasks_trio(count: int) -> Report:
     return report
 
 
-async def tasks_curio(count: int) -> Report:
-    import curio
-
-    event = curio.Event()
-    with _weighing(count) as report:
-        tasks = [await curio.spawn(event.wait) for _ in range(count)]
-        await curio.schedule()
-    await event.set()
-    for task in tasks:
-        await task.join()
-    return report
-
-
 MICRO: dict[str, dict[str, tuple[str, Body]]] = {
     "switch": {
         "refloop": ("refloop", switch_refloop),
@@ -418,7 +395,6 @@ MICRO: dict[str, dict[str, tuple[str, Body]]] = {
         "asyncio": ("asyncio", spawn_asyncio),
         "uvloop": ("uvloop", spawn_asyncio),
         "trio": ("trio", spawn_trio),
-        "curio": ("curio", spawn_curio),
     },
     "timers-fired": {
         "refloop": ("refloop", timers_fired_refloop),
@@ -449,7 +425,6 @@ MICRO: dict[str, dict[str, tuple[str, Body]]] = {
         "asyncio": ("asyncio", tasks_asyncio),
         "uvloop": ("uvloop", tasks_asyncio),
         "trio": ("trio", tasks_trio),
-        "curio": ("curio", tasks_curio),
     },
 }
 """Each measure by name, and for each loop that has it, how it is run there."""

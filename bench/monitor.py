@@ -96,7 +96,7 @@ def loopspec_usage() -> AbstractContextManager[object]:
 @contextmanager
 def blockbuster() -> Iterator[None]:
     """A list of blocking functions, each wrapped. What this benchmark itself does to its pipe is let pass."""
-    from blockbuster import blockbuster_ctx  # type: ignore[import-not-found,unused-ignore]
+    from blockbuster import blockbuster_ctx
 
     with blockbuster_ctx() as active:
         for function in active.functions.values():
@@ -107,7 +107,7 @@ def blockbuster() -> Iterator[None]:
 @asynccontextmanager
 async def pyleak() -> AsyncIterator[None]:
     """A thread that polls the loop."""
-    from pyleak import no_event_loop_blocking  # type: ignore[import-not-found,unused-ignore]
+    from pyleak import no_event_loop_blocking
 
     async with no_event_loop_blocking(action="log", threshold=0.2):
         yield
@@ -119,7 +119,7 @@ _AIOCOP: list[bool] = []
 @contextmanager
 def aiocop() -> Iterator[None]:
     """An audit hook, and the time of a step. It cannot be taken away, only made idle: it comes last."""
-    import aiocop as cop  # type: ignore[import-not-found,unused-ignore]
+    import aiocop as cop
 
     if not _AIOCOP:
         _AIOCOP.append(True)

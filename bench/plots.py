@@ -1,25 +1,25 @@
 """Bar charts as SVG, by the standard library alone.
 
-One chart is a row of panels, one panel a setting, with the same loops in the same order and one scale: a
-length in one panel can be held against a length in another. refloop is drawn dark, its peers light, the floor
-in sand; the value stands beside its bar, and the spread of the rounds is a line on it.
+One chart has a panel for each setting, and one scale for all: a length in one can be held against a length
+in another. refloop is drawn dark, its peers light, the floor in sand; the value stands beside its bar, and
+the spread of the rounds is a line on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from bench.measure import Spread
 
 WIDTH, MARGIN, GUTTER, LABELS = 900, 16, 20, 130
-ROW, BAR, HEAD, PANEL_HEAD, FOOT = 22, 14, 56, 26, 30
+ROW, BAR, HEAD, PANEL_HEAD = 22, 14, 56, 26
 OURS, PEERS, FLOOR, INK, FAINT = "#1b4f72", "#a9c4d6", "#d9c7a0", "#222222", "#777777"
 
 _STYLE = (
     "text{font-family:system-ui,'DejaVu Sans',sans-serif;font-size:11px;fill:#222222}"
-    ".title{font-size:15px;font-weight:600}.faint{fill:#777777}.head{font-weight:600}"
+    ".title{font-size:15px;font-weight:600}.head{font-weight:600}"
 )
 
 
@@ -32,56 +32,53 @@ class Chart:
     panels: Mapping[str, Mapping[str, Spread]]
 
 
-def svg(chart: Chart, *, columns: int = 3) -> str:
-    """The chart as an SVG document, with ``columns`` panels beside each other."""
-    names = list(dict.fromkeys(name for panel in chart.panels.values() for name in panel))
-    columns = min(columns, len(chart.panels))
-    top = max(spread.median for panel in chart.panels.values() for spread in panel.values())
-    panel_width = (WIDTH - 2 * MARGIN - LABELS - columns * GUTTER) / columns
-    panel_height = PANEL_HEAD + ROW * len(names)
-    rows = -(-len(chart.panels) // columns)
-    height = HEAD + rows * (panel_height + GUTTER) + FOOT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
-        f"<title>{escape(chart.title)}</title><style>{_STYLE}</style>",
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        _text(MARGIN, 26, chart.title, kind="title"),
-        _text(MARGIN, 43, f"{chart.unit}; shorter is better; the line shows the rounds from least to most"),
-    ]
-    for place, (setting, values) in enumerate(chart.panels.items()):
-        row, column = divmod(place, columns)
-        y = HEAD + row * (panel_height + GUTTER)
-        x = MARGIN + LABELS + GUTTER + column * (panel_width + GUTTER)
-        if column == 0:
-            parts += [
-                _text(MARGIN + LABELS, y + PANEL_HEAD + ROW * line + 14, name, anchor="end")
-                for line, name in enumerate(names)
-            ]
-        parts.append(_text(x, y + 14, setting, kind="head"))
-        parts += _bars(names, values, x, y + PANEL_HEAD, panel_width, top)
-    parts.append("</svg>")
-    return "\n".join(parts) + "\n"
+def svg(chart: Chart) -> str:
+    """The chart as an SVG document: panels beside each other if they have the same loops, else one below the
+    other."""
+    panels = list(chart.panels.items())
+    alike = len({tuple(values) for _, values in panels}) == 1
+    columns = min(3, len(panels)) if alike else 1
+    width = (WIDTH - 2 * MARGIN - LABELS - columns * GUTTER) / columns
+    top = max(spread.median for _, values in panels for spread in values.values())
+    parts: list[str] = []
+    y = HEAD
+    for first in range(0, len(panels), columns):
+        row = panels[first : first + columns]
+        names = list(row[0][1])
+        parts += [
+            _text(MARGIN + LABELS, y + PANEL_HEAD + ROW * line + 14, name, anchor="end")
+            for line, name in enumerate(names)
+        ]
+        for column, (setting, values) in enumerate(row):
+            x = MARGIN + LABELS + GUTTER + column * (width + GUTTER)
+            parts.append(_text(x, y + 14, setting, kind="head"))
+            parts += _bars(values, x, y + PANEL_HEAD, width, top)
+        y += PANEL_HEAD + ROW * len(names) + GUTTER
+    unit = f"{chart.unit}; shorter is better; the line shows the rounds from least to most"
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" role="img">',
+            f"<title>{escape(chart.title)}</title><style>{_STYLE}</style>",
+            f'<rect width="{WIDTH}" height="{y}" fill="#ffffff"/>',
+            _text(MARGIN, 26, chart.title, kind="title"),
+            _text(MARGIN, 43, unit),
+            *parts,
+            "</svg>\n",
+        ]
+    )
 
 
-def _bars(
-    names: Sequence[str], values: Mapping[str, Spread], x: float, y: float, width: float, top: float
-) -> list[str]:
+def _bars(values: Mapping[str, Spread], x: float, y: float, width: float, top: float) -> list[str]:
     room = width - 58  # for the value, beside the longest bar
-    parts = [f'<line x1="{x:.1f}" y1="{y}" x2="{x:.1f}" y2="{y + ROW * len(names)}" stroke="{FAINT}"/>']
-    for line, name in enumerate(names):
-        spread, above = values.get(name), y + ROW * line + (ROW - BAR) / 2
-        if spread is None:
-            parts.append(_text(x + 6, above + 11, "–", kind="faint"))
-            continue
-        long, low, high = (min(value / top, 1.0) * room for value in (spread.median, spread.low, spread.high))
-        parts.append(
-            f'<rect x="{x:.1f}" y="{above}" width="{long:.1f}" height="{BAR}" fill="{_colour(name)}"/>'
-        )
-        parts.append(
-            f'<line x1="{x + low:.1f}" y1="{above + BAR / 2}" x2="{x + high:.1f}" y2="{above + BAR / 2}" '
-            f'stroke="{INK}" stroke-width="1"/>'
-        )
-        parts.append(_text(x + max(long, high) + 5, above + 11, number(spread.median)))
+    parts = [f'<line x1="{x:.1f}" y1="{y}" x2="{x:.1f}" y2="{y + ROW * len(values)}" stroke="{FAINT}"/>']
+    for line, (name, spread) in enumerate(values.items()):
+        above, middle = y + ROW * line + (ROW - BAR) / 2, y + ROW * line + ROW / 2
+        long, low, high = (min(each / top, 1.0) * room for each in (spread.median, spread.low, spread.high))
+        parts += [
+            f'<rect x="{x:.1f}" y="{above}" width="{long:.1f}" height="{BAR}" fill="{_colour(name)}"/>',
+            f'<line x1="{x + low:.1f}" y1="{middle}" x2="{x + high:.1f}" y2="{middle}" stroke="{INK}"/>',
+            _text(x + max(long, high) + 5, above + 11, number(spread.median)),
+        ]
     return parts
 
 

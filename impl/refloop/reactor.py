@@ -458,11 +458,19 @@ class Reactor:
         another thread than the main one, and for a number that is no signal's; OSError for SIGKILL and
         SIGSTOP.
         """
+        self.wake_on_signals().handle(number, lambda: self.call_soon_threadsafe(callback, *args))
+
+    def wake_on_signals(self) -> Signals:
+        """Have the wait end at every signal that Python handles, so that its handler runs, whoever has set
+        it: else one that comes just before the thread is suspended waits until something else wakes it.
+
+        Raises ValueError on another thread than the main one. Idempotent.
+        """
         self._mine()
         if self._signals is None:
             self._signals = Signals()
             self.register(self._signals.fileno(), Direction.READ, self._signals.drain)
-        self._signals.handle(number, lambda: self.call_soon_threadsafe(callback, *args))
+        return self._signals
 
     def remove_signal_handler(self, number: int) -> bool:
         """Handle signal ``number`` as before :meth:`add_signal_handler`; whether it was handled here."""
@@ -622,8 +630,9 @@ class Reactor:
                     self._settle_closed(slot)  # its number is closed, or has become a regular file
 
     def _waited_for(self) -> bool:
-        for slot in self._slots.values():  # noqa: SIM110  # any() makes a generator before each endless wait
-            if slot.reader is not None or slot.writer is not None:
+        signals = -1 if self._signals is None else self._signals.fileno()
+        for slot in self._slots.values():  # any() makes a generator before each endless wait
+            if (slot.reader is not None or slot.writer is not None) and slot.fd != signals:
                 return True
         return False
 

@@ -248,6 +248,7 @@ class _Interrupt:
     def __enter__(self) -> None:
         ours = threading.current_thread() is threading.main_thread()
         if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._runtime.reactor.wake_on_signals()
             signal.signal(signal.SIGINT, self)
             self._installed = True
 

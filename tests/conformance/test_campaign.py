@@ -231,5 +231,5 @@ def test_the_survey_replays_by_its_own_token() -> None:
 
 
 def test_an_unknown_loop_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(UsageError, match=r"no loop is named 'uvlop': installed are asyncio, refloop"):
+    with pytest.raises(UsageError, match=r"no loop is named 'uvlop': installed are anyio-asyncio, "):
         campaigns.replay(["uvlop"], SURVEY, select())

@@ -43,7 +43,7 @@ def searched(clause: str) -> tuple[tuple[scopes.Scope, tuple[str, ...]], ...]:
 
 def first_kill(make: MakeLoop, clause: str) -> tuple[int, Case | None]:
     """How many schedules it took, and the case that breaks ``clause``; None if none does."""
-    bench = Bench(make, select([clause]))
+    bench = Bench(make, select([clause]), shoulds=True)
     broken, before = False, 0
 
     def system(case: Case) -> explorer.Play:
@@ -81,13 +81,13 @@ def _hunt(clause: str, directory: Path, tell: Connection) -> None:
     except Exception as error:
         tell.send(Hunted(0, trouble=f"{type(error).__name__}: {error}"))
         return
-    original = Bench(adapter_of(ROOT / Path(PACKAGE).parent), select([clause]))
+    original = Bench(adapter_of(ROOT / Path(PACKAGE).parent), select([clause]), shoulds=True)
     spares = not original.broken(smallest.case, Taped(smallest.case.tape))
     tell.send(Hunted(after, smallest.token, spares))
 
 
 def _small(make: MakeLoop, case: Case, clause: str) -> Failure:
-    return shown_small(Bench(make, select([clause])), case, clause, 0)
+    return shown_small(Bench(make, select([clause]), shoulds=True), case, clause, 0)
 
 
 def size(case: Case) -> int:

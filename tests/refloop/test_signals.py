@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import refloop
 from refloop import Direction, Reactor
 
 USR1 = signal.SIGUSR1
@@ -81,3 +82,17 @@ def test_a_handler_whose_descriptor_was_closed_is_called_no_more(reactor: Reacto
     theirs.close()
     assert len(ran) == 1
     assert not armed.live
+
+
+def test_a_run_has_its_wait_end_at_an_interrupt_that_came_just_before_it() -> None:
+    """Else the handler of Ctrl-C would wait for the next event: Python runs it between two instructions."""
+    seen: list[int] = []
+
+    async def main() -> None:
+        seen.append(signal.set_wakeup_fd(-1))
+        signal.set_wakeup_fd(seen[0], warn_on_full_buffer=False)
+        await refloop.checkpoint()
+
+    refloop.run(main)
+    assert seen[0] >= 0
+    assert signal.set_wakeup_fd(-1) == -1

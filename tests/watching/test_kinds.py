@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
@@ -21,10 +20,7 @@ import trio
 import uvloop
 
 from loopspec.watching import Step, Verdict, watch
-
-
-def pause() -> None:
-    time.sleep(1e-9)
+from tests.watching.runs import pause
 
 
 class Speaker(asyncio.Protocol):

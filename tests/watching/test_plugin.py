@@ -31,7 +31,7 @@ async def test_long():
 
 @pytest.mark.asyncio
 async def test_short():
-    time.sleep(1e-9)
+    time.sleep(0.0002)
 
 
 @pytest.mark.asyncio
@@ -43,13 +43,13 @@ async def test_in_a_callback():
 
 
 def short():
-    time.sleep(1e-9)
+    time.sleep(0.0002)
 
 
 @pytest.mark.trio
 async def test_trio():
     await trio.sleep(0)
-    time.sleep(1e-9)
+    time.sleep(0.0002)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -59,7 +59,7 @@ def anyio_backend(request):
 
 @pytest.mark.anyio
 async def test_anyio(anyio_backend):
-    time.sleep(1e-9)
+    time.sleep(0.0002)
 
 
 @pytest.mark.asyncio
@@ -75,7 +75,7 @@ def test_without_a_loop():
 async def test_once(seen=[]):
     if not seen:
         seen.append(1)
-        time.sleep(1e-9)
+        time.sleep(0.0002)
 """
 
 FAIL = {

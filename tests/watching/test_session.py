@@ -22,10 +22,7 @@ import loopspec
 from loopspec.watching import Verdict, evidence, session
 from loopspec.watching.evidence import EvidenceError
 from loopspec.watching.sensors import SensorError
-
-
-def pause() -> None:
-    time.sleep(1e-9)
+from tests.watching.runs import pause
 
 
 async def step() -> None:
@@ -353,3 +350,22 @@ def test_exceptions_of_callbacks_pass_as_they_do_without(capsys: pytest.CaptureF
         assert asyncio.run(main()) == plain
     with loopspec.watch(evidence=False), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert len(runner.run(main())) == 1
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_the_loop_s_own_wait_is_no_step_s(loop: str) -> None:
+    async def waiter() -> None:
+        for _ in range(10):
+            await (trio.sleep(0.001) if loop == "trio" else asyncio.sleep(0.001))
+
+    with loopspec.watch(evidence=False) as seen:
+        match loop:
+            case "asyncio":
+                asyncio.run(waiter())
+            case "uvloop":
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    runner.run(waiter())
+            case _:
+                trio.run(waiter)
+    # A page that is not there may suspend one of the steps; the waits, if they were counted, were ten.
+    assert len([step for step in seen.steps if step.times]) < 5

@@ -228,6 +228,7 @@ def serve(listener: socket.socket, services: Services) -> None:
     """Serve every client on this one thread."""
     reactor = Reactor()
     try:
+        reactor.wake_on_signals()
         Acceptor(reactor, listener, lambda client: Conversation(reactor, client, services))
         while True:
             reactor.turn()

@@ -110,6 +110,7 @@ def serve(listener: socket.socket, services: Services) -> None:
     """Serve every client's socket on this thread, and its requests on the workers."""
     reactor = Reactor()
     try:
+        reactor.wake_on_signals()
         workers = Workers(reactor, HANDLERS)
         Acceptor(reactor, listener, lambda client: Conversation(workers, client, services))
         while True:

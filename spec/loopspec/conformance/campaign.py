@@ -465,6 +465,21 @@ def _drive(
     run()
 
 
+def drawn(examples: int, seed: int) -> list[Scenario]:
+    """So many scenarios, shared out to the families by their weights: the same for the same seed."""
+    found: list[Scenario] = []
+    weights = sum(member.weight for member in FAMILIES.values())
+    for family, member in FAMILIES.items():
+        _drive(
+            member,
+            found.append,
+            max(1, examples * member.weight // weights),
+            _seed(seed, family),
+            shrink=False,
+        )
+    return found
+
+
 # --- the process ----------------------------------------------------------------------------------------
 
 
@@ -551,7 +566,8 @@ def adapters() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-def _found(loops: Sequence[str]) -> dict[str, EntryPoint]:
+def found(loops: Sequence[str]) -> dict[str, EntryPoint]:
+    """The adapters of these names. Raises :class:`UsageError` for a name that is no loop's."""
     known = adapters()
     for name in loops:
         if name.removesuffix(ON_MODEL) not in known:
@@ -579,7 +595,7 @@ def check(
     Interrupted (KeyboardInterrupt), it gives what it has, each unfinished loop marked so. Raises
     :class:`UsageError` for a name that is no loop's.
     """
-    return _all(_found(loops), clauses, (examples, seed), on_progress, isolate=isolate)
+    return _all(found(loops), clauses, (examples, seed), on_progress, isolate=isolate)
 
 
 def replay(
@@ -590,7 +606,7 @@ def replay(
         servers.script_of(token)
     elif token != SURVEY:
         case_of(token)
-    return _all(_found(loops), clauses, token, lambda _: None, isolate=isolate)
+    return _all(found(loops), clauses, token, lambda _: None, isolate=isolate)
 
 
 def _all(

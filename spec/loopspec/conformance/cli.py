@@ -372,6 +372,24 @@ def versions(
     out.print(f"{loop} under Python {told}: {len(found)} clauses differ", highlight=False)
 
 
+@main.command()
+@click.argument("name")
+def adapter(name: str) -> None:
+    """Look at the adapter NAME itself: what it has forgotten, or declares and does not show.
+
+    Exit status: 0 nothing is wrong with it, 1 something is.
+    """
+    from loopspec.conformance import author, campaign
+
+    (entry,) = campaign.found([name]).values()
+    wrong = False
+    for complaint in author.look(entry):
+        wrong = wrong or complaint.wrong
+        click.echo(f"{'✗' if complaint.wrong else '·'} {complaint.words}")
+    click.echo(f"{name}: {'to be mended' if wrong else 'nothing is wrong with the adapter'}")
+    raise click.exceptions.Exit(BROKEN if wrong else KEPT)
+
+
 # --- judge --------------------------------------------------------------------------------------------
 
 

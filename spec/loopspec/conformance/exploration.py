@@ -46,12 +46,13 @@ _PATIENCE = 3
 
 
 class Bench:
-    """Plays cases on one loop, and has them judged."""
+    """Plays cases on one loop, and has them judged; a run fails by a MUST, or with ``shoulds`` by a SHOULD as
+    well."""
 
-    def __init__(self, make: MakeLoop, clauses: Sequence[Clause]) -> None:
+    def __init__(self, make: MakeLoop, clauses: Sequence[Clause], *, shoulds: bool = False) -> None:
         self._make = make
         self._shows = make.shows - NOT_SHOWN
-        self._musts = {entry.id for entry in clauses if entry.level is Level.MUST}
+        self._failing = {entry.id for entry in clauses if shoulds or entry.level is Level.MUST}
         self._judge = Judge(clauses, self._shows)
 
     def play(self, case: Case, schedule: Taped) -> tuple[tuple[Event, ...], str | None]:
@@ -68,14 +69,14 @@ class Bench:
         Untraced(case.scenario, case.kernel, schedule, _nothing).run(self._make)
 
     def broken(self, case: Case, schedule: Taped) -> dict[str, Violation | None]:
-        """What a run fails by: the MUSTs that it breaks, or the exception."""
+        """What a run fails by: the clauses that it breaks, or the exception."""
         events, raised = self.play(case, schedule)
         self._judge.restart()
         for event in events:
             self._judge.after(event)
         found: dict[str, Violation | None] = {}
         for violation in self._judge.violations:
-            if violation.clause in self._musts:
+            if violation.clause in self._failing:
                 found.setdefault(violation.clause, violation)
         if raised is not None and not found:
             found[raised] = None

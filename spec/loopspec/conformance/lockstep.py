@@ -97,14 +97,16 @@ _INTEREST = re.compile(r"^tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)", 
 """A line of an epoll instance's entry in /proc: what it is to report."""
 _NOT_LEVEL = select.EPOLLET | select.EPOLLONESHOT
 #: What a loop without it cannot be asked for: the steps of a script that only such an event shows.
-_SHOWN_BY: dict[type, str] = {
-    script.Later: "TimerArm",
-    script.Hoard: "TimerArm",
-    script.Watch: "Arm",
-    script.WatchFile: "Arm",
-    script.Reopen: "Arm",
-    script.Submit: "TimerArm",  # what calls back no timer calls back no job's outcome
-    script.AskLoop: "JobAsk",
+_SHOWN_BY: dict[type, frozenset[str]] = {
+    script.Later: frozenset({"TimerArm"}),
+    script.Hoard: frozenset({"TimerArm"}),
+    script.Watch: frozenset({"Arm"}),
+    script.WatchFile: frozenset({"Arm"}),
+    script.Reopen: frozenset({"Arm"}),
+    script.Submit: frozenset({"Submit", "TimerArm"}),  # what calls back no timer calls back no job's outcome
+    script.AskLoop: frozenset({"JobAsk"}),
+    script.Spawn: frozenset({"Spawn"}),
+    script.SetEvent: frozenset({"Spawn"}),
 }
 
 
@@ -434,6 +436,7 @@ class Lockstep:
         self._now = START
         self._passed = 0
         self._heard = 0
+        self._worked = 0  # the latest turn in which a handler or a task of the scenario did something
         self._waiting = True
         self._ended = False
         self._switches = 0
@@ -487,13 +490,14 @@ class Lockstep:
             self._loop = make(self)
             self._sharing = Sharing(self, self._loop.primitives())
             try:
-                if self._scenario.workers:
+                if self._scenario.workers and "Submit" in self._loop.shows:
                     self._loop.start_workers(self._scenario.workers)
                     self.tell(trace.Pool(self._scenario.workers))
-                if self._scenario.echo:
+                echo = self._scenario.echo and "Receive" in self._loop.shows
+                if echo:
                     self._listen()
                 for _ in range(self._scenario.streams):
-                    self._connect() if self._scenario.echo else self._open_stream()
+                    self._connect() if echo else self._open_stream()
                 self._run_loop()
             except Stuck as stuck:
                 if stuck.thread is not None:
@@ -540,7 +544,12 @@ class Lockstep:
             try:
                 self._services.hang_up()
             finally:
-                if self._finished and any(isinstance(at.act, script.Post) for at in self._scenario.script):
+                posts = "Closed" in self._loop.shows
+                if (
+                    posts
+                    and self._finished
+                    and any(isinstance(at.act, script.Post) for at in self._scenario.script)
+                ):
                     self._close_under_posts()
                 else:
                     self._loop.close()
@@ -665,12 +674,18 @@ class Lockstep:
         named = tuple((self._fds[fd], mask) for fd, mask in batch if fd in self._fds)
         self.tell(trace.WaitReturn(self.turn, self._now, named, maxevents))
         if self.turn >= MAX_TURNS:
-            self.cut_short = f"spun: it used up its budget of {MAX_TURNS} turns"
-            self._finish()
+            self._out_of_turns()
         self._waiting = False
         self._on_the_loose = self._handled or self._crew.asking > 0
         self._switches = self.switches()
         return batch
+
+    def _out_of_turns(self) -> None:
+        """The run is cut off. That is the loop's fault if it has long done nothing that was asked of it;
+        but not if a descriptor was closed behind its back and lives on."""
+        if not self._duplicates and self.turn - self._worked > MAX_TURNS // 2:
+            self.cut_short = f"spun: it used up its budget of {MAX_TURNS} turns"
+        self._finish()
 
     def _batch(self, epoll: Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
         """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
@@ -1179,6 +1194,7 @@ class Lockstep:
         if self._ended:
             return
         self._heard += 1
+        self._worked = self.turn
         self.let_workers_rest()
         if start is not None:
             self.tell(start)
@@ -1192,7 +1208,7 @@ class Lockstep:
 
     def _can(self, do: script.Do | script.JobDo) -> bool:
         """Whether the loop has what ``do`` asks of it."""
-        return _SHOWN_BY.get(type(do), "Run") in self._loop.shows
+        return _SHOWN_BY.get(type(do), frozenset()) <= self._loop.shows
 
     def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
         number = self._new_callback()
@@ -1518,6 +1534,7 @@ class Lockstep:
             if self._ended:
                 break
             self._heard += 1
+            self._worked = self.turn
             match do:
                 case (
                     script.Checkpoint()
@@ -1599,7 +1616,7 @@ class Lockstep:
             case script.Operate(operation=index, ready=ready):
                 await self._operate_other(task, index, ready=ready)
             case script.ToThread(body=body):
-                if self._scenario.workers:
+                if self._scenario.workers and "Submit" in self._loop.shows:
                     await self._to_thread(task, body)
             case script.Within(delay=delay, body=body):
                 await self._within(task, None if delay is None else delay * TICK, body)

@@ -642,12 +642,17 @@ class Modelled(Lockstep):
             # Readiness that is none when it is dispatched: it was, and another reader has been faster.
             self._snatches -= 1
             self._script.insert(0, At(0, False, _FASTER))
-            super()._snatch_from(batch)
+            self._snatch_all(batch)
             self._script = [at for at in self._script if at.act is not _FASTER]
             return
         before = len(self._script)
-        super()._snatch_from(batch)
+        self._snatch_all(batch)
         del self._actors[: before - len(self._script)]
+
+    def _snatch_all(self, batch: list[tuple[int, int]]) -> None:
+        """The other reader leaves nothing, whatever a read of the loop's may leave: else there is no hint."""
+        with self._kernel.usually():
+            super()._snatch_from(batch)
 
     # -- what happens of itself
 

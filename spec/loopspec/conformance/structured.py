@@ -54,6 +54,32 @@ class TasksOnly:
     arm = disarm = submit = handle_on_workers = call_later
 
 
+class CallbacksOnly:
+    """The operations of :class:`~loopspec.conformance.adapter.Adapter` that a loop of callbacks does not
+    have."""
+
+    def operations(self) -> Mapping[str, Callable[[], Operation]]:
+        return {}
+
+    def primitives(self) -> None:
+        return None
+
+    def spawn(self, *_: object) -> NoReturn:
+        raise NotImplementedError("this loop has no tasks")
+
+    checkpoint = sleep = receive = send_all = scope = serve_echo = spawn
+    start_workers = submit = to_thread = from_thread = handle_on_workers = on_signal = spawn
+
+
+CALLBACKS = frozenset(
+    {"WaitBegin", "WaitReturn", "Interrupted", "Suspend", "Resume", "Call", "Return", "Deliver", "Quiescent"}
+    | {"Enqueue", "Run", "HandlerEnd", "Report", "Post", "Worked", "TimerArm", "TimerFire", "TimerCancel"}
+    | {"TimersHeld", "Arm", "Disarm", "Dispatch", "Refuse", "Close", "Shut", "Abandon", "Snatch", "Connect"}
+    | {"Read", "Write", "Send", "HalfClose", "Leave", "Reset", "StopReading", "Threads", "Room"}
+)
+"""What a loop can show that has callbacks, timers and handlers, and nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """An :class:`~loopspec.conformance.adapter.Operation`, of two callables."""
@@ -201,13 +227,23 @@ class Supervised:
 
     def __init__(self, names: Names, job: Job) -> None:
         self._job = job
-        self._scope = names.scope(None)
+        self._names = names
+        self._scope: _CancelScope | None = None  # AnyIO's are made in a task
+        self._asked = False
         self._over = names.event()
         self._outcome: tuple[Outcome, str] = ("cancelled", "")
-        self.cancel = self._scope.cancel
+
+    def cancel(self) -> None:
+        """Ask for its cancellation, which may be before it has begun."""
+        self._asked = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def run(self) -> None:
         """What the task does."""
+        self._scope = self._names.scope(None)
+        if self._asked:
+            self._scope.cancel()
         try:
             with self._scope:
                 self._outcome = "value", await self._job()

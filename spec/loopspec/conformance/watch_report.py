@@ -152,7 +152,7 @@ def lines(seen: Seen, most: int = 20) -> Iterator[str]:
         seen.unknown,
         Verdict.UNKNOWN.value,
         "suspended, for the interpreter lock or for what a thread did meanwhile, such as to start",
-        most,
+        min(most, 5),
     )
     yield from _section(seen.held, "held", "held the loop by computing", most)
     if seen.starved:

@@ -214,7 +214,7 @@ class AsyncioLoop:
     }
 
     def __init__(self, world: World) -> None:
-        self._loop = _EventLoop(world)
+        self._loop = self._make(world)
         self._loop.set_exception_handler(lambda _, context: _report(world, context))
         self._servers: list[asyncio.AbstractServer] = []
         self._writers: list[_Writer] = []
@@ -224,6 +224,9 @@ class AsyncioLoop:
         self.stop = self._loop.stop
         self.call_soon = self._loop.call_soon
         self.post = self._loop.call_soon_threadsafe
+
+    def _make(self, world: World) -> asyncio.AbstractEventLoop:
+        return _EventLoop(world)
 
     def run(self, main: Callable[[], None]) -> None:
         self._loop.call_soon(main)
@@ -273,6 +276,7 @@ class AsyncioLoop:
         return _Timer(self._loop.call_later(delay / SECOND, callback))
 
     def timers_held(self) -> int:
+        assert isinstance(self._loop, _EventLoop)
         return len(self._loop._scheduled)
 
     def arm(self, sock: HasFileno, direction: Direction, callback: Callable[[], None]) -> object:

@@ -151,8 +151,12 @@ class TrioLoop(TasksOnly):
 
     def spawn(self, job: Job) -> TaskHandle:
         task = Supervised(_NAMES, job)
-        trio.lowlevel.spawn_system_task(task.run)
+        self.start(task)
         return task
+
+    def start(self, task: Supervised) -> None:
+        """Have ``task`` run."""
+        trio.lowlevel.spawn_system_task(task.run)
 
     def sleep(self, delay: int) -> Awaitable[None]:
         return trio.sleep(delay / SECOND)
