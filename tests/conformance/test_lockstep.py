@@ -44,9 +44,17 @@ def asleep(act: s.Act) -> At:
 @pytest.mark.parametrize("make", LOOPS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_scenario_gives_the_same_trace(other: Hand, make: MakeLoop, family: str) -> None:
+    """But for asyncio's threads: whether starting one suspends its loop is the scheduler's affair."""
+    by_chance = (
+        trace.Suspend("loop") if make is AsyncioLoop and "WORK" in FAMILIES[family].exercises else None
+    )
+
+    def steady(scenario: Scenario) -> list[Event]:
+        return [event for event in run(other, make, scenario) if event != by_chance]
+
     for scenario in drawn(FAMILIES[family].scenarios, 12, seed=5):
-        first = run(other, make, scenario)
-        assert all(run(other, make, scenario) == first for _ in range(3)), s.token_of(scenario)
+        first = steady(scenario)
+        assert all(steady(scenario) == first for _ in range(3)), s.token_of(scenario)
 
 
 @pytest.mark.parametrize("make", LOOPS)

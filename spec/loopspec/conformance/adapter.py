@@ -45,6 +45,10 @@ CONNECTS = frozenset(("Dial", "Dialed", "DialSettle"))
 BUFFERS = frozenset(("HighWater", "Buffered"))
 """What a loop can show besides whose adapter is :class:`OffersBuffers`."""
 
+ACCEPTS = frozenset(("Accept", "Exhausted", "Relieved"))
+"""What a loop can show besides that accepts by the listener's own ``accept``, as Python's loops do: the
+listener that ``serve_echo`` is given tells of it."""
+
 GROUPS = frozenset({"GroupEnter", "GroupStart", "GroupLeave", "GroupExit"})
 """What a loop can show besides whose adapter is :class:`OffersGroups`, too."""
 
@@ -53,7 +57,7 @@ ALONE = frozenset({"Alone", "Deadlock"})
 
 _SERVED = frozenset({"Serves", "Hold", "Free", "Crash", "AtRest", "Shown"})
 
-EVERYTHING = frozenset(EVENTS) - RPC - MODES - CONNECTS - BUFFERS - GROUPS - ALONE - _SERVED
+EVERYTHING = frozenset(EVENTS) - RPC - MODES - CONNECTS - BUFFERS - ACCEPTS - GROUPS - ALONE - _SERVED
 """For ``shows`` of a loop that has every operation of :class:`Adapter`. The rest is shown by servers: an
 adapter with an attribute ``servers``, the command of each by its architecture, has those judged as well
 (:mod:`loopspec.conformance.servers`)."""

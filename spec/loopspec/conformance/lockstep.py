@@ -93,6 +93,8 @@ _SIGNAL = signal.SIGUSR1
 #: What a forked child answers: bits of its exit code.
 _LET_IN, _CHANGED = 1, 2
 _SIOCOUTQ = 0x5411
+_DESCRIPTORS = 4096
+"""More than any scenario opens."""
 _INTEREST = re.compile(r"^tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)", re.MULTILINE)
 """A line of an epoll instance's entry in /proc: what it is to report."""
 _NOT_LEVEL = select.EPOLLET | select.EPOLLONESHOT
@@ -235,6 +237,7 @@ def hand() -> Iterator[Hand]:
     """A hand for the calling thread, which must be the main one, in a process made quiet for lockstep."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000.0)
+    _make_room_for_descriptors()
     made = Hand()
     gc.freeze()  # what is there already is no scenario's: its collector need not look at it
     try:
@@ -243,6 +246,14 @@ def hand() -> Iterator[Hand]:
         gc.unfreeze()
         made.close()
         sys.setswitchinterval(interval)
+
+
+def _make_room_for_descriptors() -> None:
+    """Linux enlarges a process's table of descriptors when it is full, and where there are threads it
+    suspends whoever needs the one too many (fs/file.c, expand_fdtable). That is nobody's fault."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open("rb") as file:
+        os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, min(soft, _DESCRIPTORS) - 1))
 
 
 class Watched(Protocol):
@@ -1107,7 +1118,7 @@ class Lockstep:
         self._listener = self._accepting = ToldListener(told, roomy=floods)
 
     def _exhaust(self) -> None:
-        if self._accepting is not None and not self._accepting.exhausted:
+        if self._accepting is not None and not self._accepting.exhausted and "Accept" in self._loop.shows:
             self._accepting.exhausted = True
             self.tell(trace.Exhausted(self.turn))
 

@@ -22,7 +22,17 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from loopspec.conformance.adapter import Deviation, Job, Operation, TaskHandle, World
+from loopspec.conformance.adapter import (
+    ACCEPTS,
+    ALONE,
+    BUFFERS,
+    CONNECTS,
+    Deviation,
+    Job,
+    Operation,
+    TaskHandle,
+    World,
+)
 from loopspec.conformance.loops.asyncio import AsyncioLoop
 from loopspec.conformance.loops.trio import TrioLoop
 from loopspec.conformance.structured import SECOND, Names, Primitives, Scope, Supervised
@@ -115,7 +125,7 @@ class AnyioOnAsyncio(AsyncioLoop):
     """The adapter of AnyIO on asyncio."""
 
     version: ClassVar[str] = f"AnyIO {_VERSION} on {AsyncioLoop.version}"
-    shows: ClassVar[frozenset[str]] = AsyncioLoop.shows - _WORKERS
+    shows: ClassVar[frozenset[str]] = AsyncioLoop.shows - _WORKERS - ACCEPTS - BUFFERS - CONNECTS - ALONE
 
     def __init__(self, world: World) -> None:
         super().__init__(world)

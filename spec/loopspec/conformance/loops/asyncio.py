@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import ClassVar
 
 from loopspec.conformance.adapter import (
+    ACCEPTS,
     ALONE,
     BUFFERS,
     CONNECTS,
@@ -206,7 +207,7 @@ class AsyncioLoop:
     version: ClassVar[str] = f"asyncio {platform.python_version()}"
     # A handler is taken off by its descriptor, so that there is no registration to name twice; and a close
     # drops what is queued, so that nothing runs in it that could post.
-    shows: ClassVar[frozenset[str]] = (EVERYTHING | CONNECTS | BUFFERS | GROUPS | ALONE) - {
+    shows: ClassVar[frozenset[str]] = (EVERYTHING | ACCEPTS | CONNECTS | BUFFERS | GROUPS | ALONE) - {
         "StaleDisarm",
         "Closing",
         "Handle",

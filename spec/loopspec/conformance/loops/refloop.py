@@ -16,6 +16,7 @@ import refloop.rpc.calls
 import refloop.tasks
 from loopspec import __version__
 from loopspec.conformance.adapter import (
+    ACCEPTS,
     ALONE,
     BUFFERS,
     CONNECTS,
@@ -237,7 +238,7 @@ class RefloopLoop:
     """The adapter; see :mod:`loopspec.conformance.adapter`."""
 
     version: ClassVar[str] = f"refloop {__version__}"
-    shows: ClassVar[frozenset[str]] = EVERYTHING | RPC | MODES | CONNECTS | BUFFERS | GROUPS | ALONE
+    shows: ClassVar[frozenset[str]] = EVERYTHING | ACCEPTS | RPC | MODES | CONNECTS | BUFFERS | GROUPS | ALONE
     servers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         architecture: (sys.executable, "-m", "refloop.servers", architecture)
         for architecture in ARCHITECTURES

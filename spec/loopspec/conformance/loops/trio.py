@@ -20,6 +20,7 @@ with the run, where trio would keep them for ten seconds of real time for the ne
 from __future__ import annotations
 
 import math
+import os
 import random
 import select
 import signal
@@ -196,7 +197,8 @@ class TrioLoop(TasksOnly):
     # -- servers
 
     def serve_echo(self, listener: socket.socket) -> None:
-        listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+        plain = socket.socket(fileno=os.dup(listener.fileno()))  # trio takes no socket of another class
+        listening = trio.SocketListener(trio.socket.from_stdlib_socket(plain))
         trio.lowlevel.spawn_system_task(trio.serve_listeners, _echo, [listening])
 
 

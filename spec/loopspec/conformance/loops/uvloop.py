@@ -27,7 +27,16 @@ from typing import ClassVar
 import uvloop
 import uvloop.loop
 
-from loopspec.conformance.adapter import Deviation, Poller, TimerHandle, World
+from loopspec.conformance.adapter import (
+    ACCEPTS,
+    ALONE,
+    BUFFERS,
+    CONNECTS,
+    Deviation,
+    Poller,
+    TimerHandle,
+    World,
+)
 from loopspec.conformance.interposed import Interposed
 from loopspec.conformance.loops.asyncio import AsyncioLoop
 
@@ -133,7 +142,9 @@ class UvloopLoop(AsyncioLoop):
         ),
         **dict.fromkeys(("TIMER.ORDER.DEADLINE_THEN_ARMING", "TIMER.PHASE.SNAPSHOT"), _NOUGHT),
     }
-    shows: ClassVar[frozenset[str]] = AsyncioLoop.shows - {"TimersHeld"}
+    shows: ClassVar[frozenset[str]] = (
+        AsyncioLoop.shows - {"TimersHeld"} - ACCEPTS - BUFFERS - CONNECTS - ALONE
+    )
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
