@@ -43,6 +43,8 @@ def build(root: Path, where: Path) -> Path:
     sources.mkdir(parents=True)
     for name, text in made.items():
         (sources / name).write_text(text, encoding="utf-8")
+    for picture in sorted((root / "docs").glob("*.svg")):
+        shutil.copy(picture, sources)
     (sources / "style.css").write_text(_style(), encoding="utf-8")
     shutil.copytree(_HERE / "theme", where / "theme")
     (where / "mkdocs.yml").write_text(_CONFIGURATION + _navigation(list(made)), encoding="utf-8")

@@ -45,6 +45,10 @@ def faults(site: Path, places: Mapping[str, str]) -> Iterator[str]:
             continue
         here = file.relative_to(site)
         yield from (f"{here} loads {place} from outside" for place in page.loads if _is_outside(place))
+        missing = (place for place in page.loads if urlsplit(place).path and not _is_outside(place))
+        yield from (
+            f"{here} loads {place}, which is not there" for place in missing if not _is_there(file, place)
+        )
         for link in page.links:
             wrong = None if _is_outside(link) else _wrong(file, link, read)
             if wrong is not None:
@@ -54,6 +58,10 @@ def faults(site: Path, places: Mapping[str, str]) -> Iterator[str]:
 def _is_outside(place: str) -> bool:
     parts = urlsplit(place)
     return parts.scheme != "data" and bool(parts.scheme or parts.netloc)
+
+
+def _is_there(file: Path, place: str) -> bool:
+    return urlsplit(place).scheme == "data" or (file.parent / unquote(urlsplit(place).path)).exists()
 
 
 def _wrong(file: Path, link: str, read: Mapping[Path, _Page]) -> str | None:
