@@ -58,10 +58,17 @@ def test_the_corpus_is_large_enough(loop: str) -> None:
 @pytest.mark.clause("LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT", "9d4423d4")
 def test_every_blocking_case_is_found(loop: str) -> None:
     """A case counts that the kernel says was suspended: a sleep that is preempted as it begins is none, nor
-    is a read from a disk that was quicker than its reader."""
-    found, counts = verdicts(loop, "blocks"), first(loop).counts
+    is a read from a disk that was quicker than its reader. A short one in which the lock happened to change
+    hands, because the onlooker had something to tell of the step before, is known by the second run."""
+    found, counts, again = verdicts(loop, "blocks"), first(loop).counts, second(loop).steps
     suspended = {name: verdict for name, verdict in found.items() if counts[name].usage}
-    assert {name: verdict for name, verdict in suspended.items() if verdict is not Verdict.BLOCKED} == {}
+    missed = {
+        name: verdict
+        for name, verdict in suspended.items()
+        if verdict is not Verdict.BLOCKED
+        and not (name in again and again[name].verdict is Verdict.BLOCKED and again[name].located)
+    }
+    assert missed == {}
     assert len(suspended) >= len(found) - 3
 
 
