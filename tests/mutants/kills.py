@@ -5,7 +5,7 @@ the model of the kernel by the live kernel, and one of the survey by the survey.
 mutant that it hunts; seeds and limits are those of the suite.
 
 ``make kills`` (``python -m tests.mutants.kills``) hunts them all, in some minutes, and writes the table that
-``loopspec mutants`` shows; with names it hunts only those, and prints what it would have written.
+``loopspec mutants`` shows; with names it hunts only those, and leaves the other rows as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import click
 
 from loopspec.clause import Clause, select
 from loopspec.conformance import calls, servers
-from loopspec.conformance.kills import FILE, Kill, Row, dump, row
+from loopspec.conformance.kills import FILE, Kill, Row, dump, packaged, row
 from loopspec.judge import Judge
 from loopspec.trace import Event, Shown
 from tests.kernel.hunt import compared
@@ -171,15 +171,14 @@ def table(mutants: Iterable[Mutant]) -> tuple[Row, ...]:
 @click.command()
 @click.argument("names", nargs=-1)
 def main(names: tuple[str, ...]) -> None:
-    """Hunt all mutants and write the table, or print that of those NAMES."""
+    """Hunt all mutants, or those of NAMES, and write the table."""
     unknown = set(names) - {mutant.name for mutant in MUTANTS}
     if unknown:
         raise click.UsageError(f"no mutant is named {min(unknown)!r}: `loopspec mutants` lists them all")
-    text = dump(table(mutant for mutant in MUTANTS if not names or mutant.name in names))
-    if names:
-        click.echo(text, nl=False)
-    else:
-        (ROOT / "spec" / "loopspec" / FILE).write_text(text, encoding="utf-8")
+    known = {row.name: row for row in packaged()} if names else {}
+    known |= {row.name: row for row in table(each for each in MUTANTS if not names or each.name in names)}
+    rows = [known[mutant.name] for mutant in MUTANTS if mutant.name in known]
+    (ROOT / "spec" / "loopspec" / FILE).write_text(dump(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -228,8 +228,11 @@ _streams = _scenario(
 _snatch = st.builds(s.Snatch, _index)
 _thirsty = st.builds(s.Spawn, _task_body(_receive, _receive, least=1, most=3))
 
+# One that is woken for another stream, and comes before one who was woken for nothing has run.
+_newcomer = st.just(s.Spawn((s.Receive(1, 6), s.Receive(0, 6))))
+
 _snatched = _scenario(
-    _body(_thirsty, _thirsty, _drain, _drain, least=1, most=3),
+    _body(_thirsty, _thirsty, _drain, _drain, _newcomer, least=1, most=3),
     _script(_send, _send, _snatch, _snatch, least=2, most=8),
     streams=st.integers(1, 2),
 )

@@ -487,6 +487,7 @@ class Lockstep:
         self._finished = False
         self._recorder = tell
         self._epoll: Watched | None = None
+        self._may_sleep = False  # in the present wait, for lack of anything that is ready to run
         self._thread = threading.get_ident()
         self._loop: Adapter
         self._sharing: Sharing
@@ -676,6 +677,7 @@ class Lockstep:
         self._heard += 1
         self._waiting = True
         self.tell(trace.WaitBegin(self.turn, timeout))
+        self._may_sleep = timeout != 0
         self._epoll = epoll
         batch = self._batch(epoll, timeout, maxevents)
         if self._streams and not self._scenario.workers and len(batch) < maxevents:
@@ -778,9 +780,10 @@ class Lockstep:
     def _snatch_from(self, batch: list[tuple[int, int]]) -> None:
         """Let another reader take what the wait has found for one that waits to read, if the script says so.
 
-        For the only one: of two, the loop may have refused either, and not yet have told.
+        For the only one: of two, the loop may have refused either. And where nothing else is ready to run:
+        else it may have refused that one, and not yet have told.
         """
-        if not batch or not self._script or self._ended:
+        if not batch or not self._script or self._ended or not self._may_sleep:
             return
         at = self._script[0]
         if not isinstance(at.act, script.Snatch) or self._passed < at.gap:

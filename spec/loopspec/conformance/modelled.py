@@ -638,7 +638,7 @@ class Modelled(Lockstep):
         )
 
     def _snatch_from(self, batch: list[tuple[int, int]]) -> None:
-        if batch and self._snatches and not self._ended and self._schedule(2):
+        if batch and self._snatches and self._may_sleep and not self._ended and self._schedule(2):
             # Readiness that is none when it is dispatched: it was, and another reader has been faster.
             self._snatches -= 1
             self._script.insert(0, At(0, False, _FASTER))
@@ -733,7 +733,9 @@ class Untraced(Modelled):
         if self._scenario.workers:
             self._crew.settle()
         self._passed += 1
-        batch = self._batch(epoll, granted(seconds), maxevents)
+        timeout = granted(seconds)
+        self._may_sleep = timeout != 0
+        batch = self._batch(epoll, timeout, maxevents)
         self._snatch_from(batch)
         self.turn += 1
         if self.turn >= MAX_TURNS:
