@@ -64,7 +64,8 @@ def test_the_scripts_kill_what_differs_in_one_style(mutant: Mutant, tmp_path: Pa
     mutate(mutant, tmp_path)
     with styles(tmp_path) as three:
         found = next(servers.look(three, Judge(STYLE, SHOWS), 10 * EXAMPLES, SEED), None)
-    assert found is not None
+        assert found is not None
+        assert servers.made_small(three, found, STYLE[0]) is not None
     with styles() as sound:
         assert servers.breaks(sound, found.script, STYLE[0]) is None
 

@@ -86,6 +86,9 @@ SHOWS: Final = frozenset(
 )
 """The events of a server's trace."""
 
+SHOWN: Final = frozenset({Shown.__name__})
+"""The events of the trace of :class:`Styles`."""
+
 STYLES: Final[Mapping[str, str]] = {COROUTINE: "coroutine", EVENT_LOOP: "callbacks", THREAD: "thread"}
 """The three styles in which one handler can be written, by the architecture whose handler is written so."""
 
@@ -732,7 +735,7 @@ _AT_ONCE: Final = 20
 
 def breaks(server: Stage, script: Script, clause: Clause) -> Found | None:
     """What a run of ``script`` on ``server`` breaks of ``clause`` first, if anything."""
-    return next(_judged(server, script, Judge([clause], SHOWS)), None)
+    return next(_judged(server, script, Judge([clause], SHOWS | SHOWN)), None)
 
 
 def _judged(server: Stage, script: Script, judge: Judge) -> Iterator[Found]:
