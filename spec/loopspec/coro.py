@@ -1022,16 +1022,16 @@ class ChildWithinParent:
             case GroupEnter(group=group):
                 return replace(self, groups=self.groups.put(group, _Group()))
             case GroupStart(group=group, task=task):
-                known = self.groups[group]
+                known = self.groups.get(group, _Group())
                 known = replace(known, live=known.live.put(task, None), children=known.children + 1)
                 return ChildWithinParent(self.groups.put(group, known), self.homes.put(task, group))
-            case GroupLeave(turn=turn, group=group, outcome="error", value=value):
+            case GroupLeave(turn=turn, group=group, outcome="error", value=value) if group in self.groups:
                 return self._with(group, self.groups[group].fails(turn, value))
             case Done(turn=turn, task=task, outcome=outcome, value=value) if task in self.homes:
                 return self._child_ends(turn, task, outcome, value)
-            case End(turn=turn, task=task, outcome="value") if task in self.homes:
+            case End(turn=turn, task=task, outcome="value") if self.homes.get(task) in self.groups:
                 return self._succeeds(turn, task, self.groups[self.homes[task]].failed)
-            case GroupExit(group=group, errors=errors):
+            case GroupExit(group=group, errors=errors) if group in self.groups:
                 return self._ends(group, self.groups[group], errors)
             case Quiescent():
                 return self._rests()

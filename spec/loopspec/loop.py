@@ -687,14 +687,15 @@ class OneWaiterPerDirection:
 
     # A second handler has been let in when its arming is accepted. A task may be suspended in its operation
     # before it asks for anything, at a checkpoint; so a second task has been let in when the loop sleeps
-    # while both wait, or when the second is served while the first waits on. That the first is undisturbed
-    # shows in its being served: FAIR.READY.BOUNDED_WAIT sees to it.
+    # while both wait, or when the second is served and the first has not been resumed by the end of that turn
+    # (``ahead``). That the first is undisturbed shows in its being served: that is FAIR.READY.BOUNDED_WAIT's.
 
     waiters: Map[Channel, tuple[_Waiter, ...]] = Map()  # in the order in which they came
     channels: Map[_Waiter, Channel] = Map()
     crowded: Map[Channel, None] = Map()  # those with more than one waiter
     resumed: Map[int, Channel] = Map()  # tasks that came second, and are out of their wait
     asleep: bool = False
+    ahead: tuple[Channel, _Waiter, _Waiter] | None = None
 
     def after(self, event: Event) -> Progress:
         match event:
@@ -706,7 +707,7 @@ class OneWaiterPerDirection:
                 served = event.outcome == "value"
                 return self._ends(event.task, served=served) if event.task in self.resumed else self
             case WaitBegin():
-                return replace(self, asleep=True) if self.crowded else self
+                return self._begins()
             case WaitReturn():
                 return replace(self, asleep=False) if self.asleep else self
             case Arm(stream=stream, direction=direction, registration=registration):
@@ -731,6 +732,7 @@ class OneWaiterPerDirection:
             self.crowded.put(channel, None) if others else self.crowded,
             self.resumed if waiter.kind == "registration" else self.resumed.drop(waiter.number),
             self.asleep,
+            self.ahead,
         )
 
     def _without(self, waiter: _Waiter) -> OneWaiterPerDirection:
@@ -744,6 +746,7 @@ class OneWaiterPerDirection:
             self.crowded if len(left) > 1 else self.crowded.drop(channel),
             self.resumed,
             self.asleep,
+            self.ahead,
         )
 
     def _arms(self, channel: Channel, waiter: _Waiter) -> Progress:
@@ -759,6 +762,8 @@ class OneWaiterPerDirection:
             return self
         first = self.waiters[channel][0] == waiter
         after = self._without(waiter)
+        if self.ahead is not None and self.ahead[1] == waiter:
+            after = replace(after, ahead=None)
         if first:
             return after
         return replace(after, resumed=self.resumed.put(waiter.number, channel))
@@ -769,7 +774,17 @@ class OneWaiterPerDirection:
         first = self.waiters.get(channel)
         if not served or first is None:
             return after
-        return _let_in(channel, first[0], _Waiter("task", task), after._without(first[0]))
+        return replace(after, ahead=(channel, first[0], _Waiter("task", task)))
+
+    def _begins(self) -> Progress:
+        after = replace(self, asleep=True) if self.crowded else self
+        if self.ahead is None:
+            return after
+        channel, first, second = self.ahead
+        after = replace(after, ahead=None)
+        if first not in self.waiters.get(channel, ()):
+            return after
+        return _let_in(channel, first, second, after._without(first))
 
     def _closed(self, channels: tuple[Channel, ...]) -> OneWaiterPerDirection:
         gone = [waiter for channel in channels for waiter in self.waiters.get(channel, ())]

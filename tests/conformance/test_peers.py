@@ -36,14 +36,15 @@ PEERS |= {"anyio-asyncio": AnyioOnAsyncio, "anyio-trio": AnyioOnTrio}
 #: What each breaks, with why; consequences of one behaviour stand together.
 KNOWN: dict[str, set[str]] = {
     # A read or write that need not wait does not suspend; a getter that was woken finds the item taken.
-    "curio": {"CORO.CHECKPOINT.ALWAYS_OR_NEVER", "PRIM.WAITERS.FIFO_NO_BARGING"}
+    "curio": {"CORO.CHECKPOINT.ALWAYS_OR_NEVER", "PRIM.WAITERS.FIFO_NO_BARGING", "FAIR.DISPATCH.CAPPED"}
     # A cancelled job takes its thread along, and the next starts one: Thread.start waits for the new thread.
     | {"CALL.AWAIT.SUSPENDS_TASK_ONLY", "LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT"},
     # Its streams, primitives and executor are asyncio's; add_reader replaces; no thread or child is refused.
     "uvloop": {"LOOP.WAITER.ONE_PER_DIRECTION", "LOOP.CLOSE.SETTLES_WAITERS", "LOOP.CLOSE.BEHIND_THE_BACK"}
     | {"LOOP.FORK.REFUSED", "LOOP.THREAD.OWNED", "WORK.POOL.NO_SELF_DEADLOCK", "LOOP.IDLE.MEANS_IDLE"}
     | {"CORO.CHECKPOINT.ALWAYS_OR_NEVER", "PRIM.WAITERS.FIFO_NO_BARGING", "CANCEL.REQUEST.NEVER_LOST"}
-    | {"PRIM.HANDOFF.PASSES_ON", "LOOP.HUP.HAS_A_CONSUMER", *UvloopLoop.deviations},
+    | {"PRIM.HANDOFF.PASSES_ON", "LOOP.HUP.HAS_A_CONSUMER", *UvloopLoop.deviations}
+    | {"CORO.TASK.STRONGLY_HELD"},
     # A job on the only worker, which asks for a task, which asks for a job.
     "trio": {"WORK.POOL.NO_SELF_DEADLOCK", "LOOP.FORK.REFUSED", "FAIR.TASKS.STEPS_DIFFER_BY_ONE"},
 }

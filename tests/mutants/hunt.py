@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -37,7 +37,7 @@ from loopspec.clause import Clause, select
 from loopspec.conformance.campaign import Campaign, MakeLoop
 from loopspec.conformance.lockstep import Hand, hand
 from loopspec.conformance.result import ClauseResult
-from loopspec.conformance.scenario import in_words, token_of
+from loopspec.conformance.scenario import Scenario, in_words, scenario_of, token_of
 from tests.mutants.mutant import Mutant
 from tests.mutants.table import MUTANTS
 
@@ -55,6 +55,9 @@ known beforehand, and it mostly takes few of its scenarios."""
 
 CONTROL = 6000
 """How many scenarios refloop itself has to survive."""
+
+AGAIN = 20
+"""How often a scenario that has killed a mutant is played to see it killed again."""
 
 _LAST_RESORT = 120.0
 """Seconds of silence of every hunter that is out, after which they are called off."""
@@ -197,6 +200,29 @@ def _control(tell: Connection) -> None:
 
 def _hunt(clause: str, directory: Path, tell: Connection, *, small: bool) -> None:
     """What the process of one hunt does."""
+    _look(clause, directory, tell, lambda campaign, other: _hunted(campaign, clause, other, small=small))
+
+
+def again(tokens: Mapping[str, str]) -> Hunter:
+    """A hunter that plays the scenario which has killed a mutant before: ``tokens`` has it by the name."""
+    return partial(_play_again, tokens)
+
+
+def _play_again(tokens: Mapping[str, str], clause: str, directory: Path, tell: Connection) -> None:
+    token = tokens[directory.name]
+    scenario = scenario_of(token)
+
+    def played(campaign: Campaign, other: Hand) -> Hunted:
+        # More than once: what a mutant does may be left to chance, as with one that shuffles.
+        for tried in range(1, 1 + AGAIN):
+            if campaign.violations(scenario, select([clause])):
+                return Hunted(tried, token, _spares(scenario, clause, other))
+        return Hunted(AGAIN)
+
+    _look(clause, directory, tell, played)
+
+
+def _look(clause: str, directory: Path, tell: Connection, look: Callable[[Campaign, Hand], Hunted]) -> None:
     # A broken loop leaks and drops what it likes; that is not what it is hunted for.
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda _: None
@@ -204,9 +230,15 @@ def _hunt(clause: str, directory: Path, tell: Connection, *, small: bool) -> Non
     with hand() as other:
         campaign = _campaign(select([clause]), directory, other)
         try:
-            tell.send(_hunted(campaign, clause, other, small=small))
+            tell.send(look(campaign, other))
         except Exception as error:
             tell.send(Hunted(campaign.scenarios, trouble=f"{type(error).__name__}: {error}"))
+
+
+def _spares(scenario: Scenario, clause: str, other: Hand) -> bool:
+    """Whether refloop as it is keeps the clause there."""
+    original = _campaign(select([clause]), ROOT / Path(PACKAGE).parent, other)
+    return not original.violations(scenario, select([clause]))
 
 
 def _hunted(campaign: Campaign, clause: str, other: Hand, *, small: bool) -> Hunted:
@@ -223,8 +255,7 @@ def _hunted(campaign: Campaign, clause: str, other: Hand, *, small: bool) -> Hun
         found = campaign.hunt(clause, examples, SEED + place, shrink=True) or found
         every = [entry for entry in select() if entry.watches]
         breaks = tuple(sorted({violation.clause for violation, _ in campaign.violations(found, every)}))
-    original = _campaign(select([clause]), ROOT / Path(PACKAGE).parent, other)
-    spares = not original.violations(found, select([clause]))
+    spares = _spares(found, clause, other)
     return Hunted(tried, token_of(found), spares, size=len(in_words(found)), breaks=breaks)
 
 

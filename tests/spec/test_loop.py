@@ -376,11 +376,19 @@ def test_a_second_task_that_is_served_before_the_first_is_refused() -> None:
         Await(1, 1, "read", 0),
         Step(2, 1, 0),
         End(2, 1, "receive", "value"),
-        Step(2, 0, 0),
+        wait(2),
     )
     assert refused(WAITER, *trace) == refusal(
-        WAITER, trace, 3, "a second waiter to read stream 0 is refused: task 0 waits", "task 1 was let in"
+        WAITER, trace, 4, "a second waiter to read stream 0 is refused: task 0 waits", "task 1 was let in"
     )
+
+
+@pytest.mark.clause(WAITER, "74310548")
+def test_two_tasks_that_leave_their_checkpoints_in_one_turn_show_nothing() -> None:
+    """Given that neither has asked for anything yet, then whichever is first finds the end of the stream."""
+    checkpoint = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+    then = Step(2, 1, 0), End(2, 1, "receive", "value"), Step(2, 0, 0), End(2, 0, "receive", "value"), wait(2)
+    assert exercised(WAITER, *checkpoint, *then) == 0
 
 
 @pytest.mark.clause(WAITER, "74310548")

@@ -108,6 +108,8 @@ _SHOWN_BY: dict[type, frozenset[str]] = {
     script.Submit: frozenset({"Submit", "TimerArm"}),  # what calls back no timer calls back no job's outcome
     script.AskLoop: frozenset({"JobAsk"}),
     script.Spawn: frozenset({"Spawn"}),
+    script.Open: frozenset({"Dial"}),
+    script.WriteBuffered: frozenset({"HighWater"}),
     script.SetEvent: frozenset({"Spawn"}),
 }
 
@@ -702,14 +704,14 @@ class Lockstep:
 
     def _batch(self, epoll: Watched, timeout: int | None, maxevents: int) -> list[tuple[int, int]]:
         """What the wait returns: what is ready once those have acted who act now, or asleep if nothing is."""
+        until = None if timeout is None else self._now + timeout  # whatever time an act takes meanwhile
         self._services.read()
         while self._script and self._due(self._script[0]):
             self._act(self._script.pop(0).act)
         self._services.act_by_plan()
         batch = self._ready(epoll, maxevents)
-        until = None if timeout is None else self._now + timeout
         first = True
-        while not batch and timeout != 0:
+        while not batch and (until is None or self._now < until):
             self._asleep(sample=first)
             first = False
             if not self._script and self._crew.holds and not self._something_is_due(timeout):
@@ -727,8 +729,8 @@ class Lockstep:
             at = self._script.pop(0)
             self._passed = 0
             if isinstance(at.act, script.Elapse):
-                if timeout is not None:
-                    self._pass(timeout)
+                if until is not None:
+                    self._pass(until - self._now)
                     return []
             elif isinstance(at.act, script.Interrupt):
                 self.tell(trace.Interrupted(self.turn))
@@ -1220,7 +1222,7 @@ class Lockstep:
             raise
         self.tell(trace.HandlerEnd(self.turn, None))
 
-    def _can(self, do: script.Do | script.JobDo) -> bool:
+    def _can(self, do: script.Do | script.JobDo | script.AsyncDo) -> bool:
         """Whether the loop has what ``do`` asks of it."""
         return _SHOWN_BY.get(type(do), frozenset()) <= self._loop.shows
 
@@ -1616,11 +1618,11 @@ class Lockstep:
                 if stream is not None and stream.server is not None and not stream.torn:
                     await self._send_all(task, stream, stream.server, size)
             case script.WriteBuffered(stream=index, size=size):
-                stream = self._server_end(index)
+                stream = self._server_end(index) if self._can(do) else None
                 if stream is not None and stream.server is not None and isinstance(self._loop, OffersBuffers):
                     await self._write_buffered(task, self._loop, stream, stream.server, size)
             case script.Open(host=host):
-                if isinstance(self._loop, OffersConnects):
+                if isinstance(self._loop, OffersConnects) and self._can(do):
                     await self._open(task, self._loop, host)
             case script.WaitEvent(event=index):
                 key, event = self._event(index)
