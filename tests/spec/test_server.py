@@ -110,6 +110,25 @@ def test_what_breaks_a_clause(id: str, architecture: str, trace: tuple[Event, ..
     assert observed in violation.observed
 
 
+@pytest.mark.parametrize(
+    ("id", "architecture", "trace"),
+    [
+        # Served to its end, and here only since it does not look.
+        (
+            "SEQUENTIAL.STARVES",
+            "sequential",
+            (A, StopReading(0), HalfClose(0), B, ASKS, ANSWERED, rest("accept")),
+        ),
+        # Answered before the lock was held, and it does not look.
+        ("LOOP.BLOCKING_HANDLER_STOPS_ALL", "event_loop", (A, StopReading(0), SLOW, HELD, WAITS)),
+    ],
+)
+def test_a_client_that_does_not_read_accuses_nobody(
+    id: str, architecture: str, trace: tuple[Event, ...]
+) -> None:
+    assert exercised(f"SERVER.{id}", Serves(architecture), *trace) == 0
+
+
 COUNT = b"ask count\n"
 
 
