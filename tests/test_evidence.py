@@ -121,6 +121,7 @@ def small_suite(directory: Path, body: str, *options: str) -> subprocess.Complet
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("mark", "complaint"),
     [
@@ -138,6 +139,7 @@ def test_a_wrong_citation_stops_even_a_partial_run(tmp_path: Path, mark: str, co
     assert "it has run" not in run.stdout
 
 
+@pytest.mark.full
 def test_a_clause_without_evidence_stops_the_whole_run_and_not_a_partial_one(tmp_path: Path) -> None:
     whole = small_suite(tmp_path / "whole", "def test_a() -> None: pass\n")
     assert whole.returncode == pytest.ExitCode.USAGE_ERROR
@@ -146,6 +148,7 @@ def test_a_clause_without_evidence_stops_the_whole_run_and_not_a_partial_one(tmp
     assert part.returncode == pytest.ExitCode.OK
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("options", "outcome"), [((), "1 deselected"), (("--full",), "1 passed")])
 def test_full_tests_run_only_when_asked_for(tmp_path: Path, options: tuple[str, ...], outcome: str) -> None:
     body = "@pytest.mark.full\ndef test_a() -> None: pass\n"

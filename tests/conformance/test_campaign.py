@@ -69,7 +69,7 @@ def campaign(other: Hand, make: MakeLoop, *selectors: str) -> Campaign:
     [
         EQUAL_DEADLINES,
         "LOOP.WAITER.ONE_PER_DIRECTION",
-        "LOOP.CLOSE.SETTLES_WAITERS",
+        pytest.param("LOOP.CLOSE.SETTLES_WAITERS", marks=pytest.mark.full),
         "CORO.CHECKPOINT.ALWAYS_OR_NEVER",
         pytest.param("CORO.TASK.STRONGLY_HELD", marks=pytest.mark.full),
         pytest.param("CORO.DEADLOCK.REPORTED", marks=pytest.mark.full),

@@ -255,6 +255,7 @@ def test_ctrl_c_shows_the_table_of_what_is_known() -> None:
     assert process.returncode == 130
 
 
+@pytest.mark.full
 def test_an_adapter_that_raises_on_import_spares_the_other_loops(tmp_path: Path) -> None:
     (tmp_path / "raising.py").write_text("raise RuntimeError('not today')\n")
     metadata = tmp_path / "raising-1.dist-info"

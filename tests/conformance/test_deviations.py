@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from rich.console import Console, RenderableType
 
 from loopspec.conformance import report
@@ -39,6 +40,7 @@ def test_a_documented_deviation_has_its_own_mark_and_its_link_and_is_no_failure(
     assert '"deviation": {"link": "https://example.org/why"' in written
 
 
+@pytest.mark.full
 def test_an_absent_loop_is_named_with_the_way_to_install_it_and_is_no_error(tmp_path: Path) -> None:
     """Given an adapter whose loop is not installed, then the others are judged, and the status is theirs."""
     (tmp_path / "absent.py").write_text("import nowhere_to_be_found\n")

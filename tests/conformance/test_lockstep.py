@@ -41,6 +41,7 @@ def asleep(act: s.Act) -> At:
     return At(0, True, act)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("make", LOOPS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_scenario_gives_the_same_trace(other: Hand, make: MakeLoop, family: str) -> None:
@@ -57,6 +58,7 @@ def test_the_same_scenario_gives_the_same_trace(other: Hand, make: MakeLoop, fam
         assert all(steady(scenario) == first for _ in range(3)), s.token_of(scenario)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("make", LOOPS)
 def test_every_run_gives_back_descriptors_threads_and_memory_of_streams(other: Hand, make: MakeLoop) -> None:
     scenarios = [each for family in FAMILIES.values() for each in drawn(family.scenarios, 8, seed=6)]
@@ -126,6 +128,7 @@ def test_a_callback_that_is_suspended_is_told_of(other: Hand) -> None:
     assert trace.Suspend("loop") not in run(other, RefloopLoop, SOON)[: told + 1]
 
 
+@pytest.mark.full
 def test_a_callback_that_is_suspended_for_ever_is_broken_off(other: Hand) -> None:
     ours, theirs = socket.socketpair()
 
@@ -161,6 +164,7 @@ def suspensions() -> int:
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
+@pytest.mark.full
 def test_a_post_that_is_suspended_for_ever_is_broken_off_and_told_of_the_poster(other: Hand) -> None:
     ours, theirs = socket.socketpair()
 

@@ -278,6 +278,7 @@ def test_a_damaged_token_is_refused(token: str) -> None:
         servers.script_of(token)
 
 
+@pytest.mark.full
 def test_a_script_replays_on_the_servers_of_an_adapter() -> None:
     token = servers.token_of("thread", EVERYTHING)
     results = campaigns.replay(["refloop"], token, select(["SERVER"]))

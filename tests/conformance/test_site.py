@@ -57,6 +57,7 @@ def test_every_state_of_a_life_is_drawn_once_and_no_box_lies_on_another(life: Li
         ]
 
 
+@pytest.mark.full
 def test_a_clause_has_a_heading_of_its_own_on_the_page_of_its_area_and_nowhere_else() -> None:
     made = pages(ROOT)
     for id, entry in register().items():
@@ -64,6 +65,7 @@ def test_a_clause_has_a_heading_of_its_own_on_the_page_of_its_area_and_nowhere_e
         assert [name for name, text in made.items() if heading in text] == [f"{entry.area.lower()}.md"]
 
 
+@pytest.mark.full
 def test_a_mention_of_a_clause_that_there_is_not_is_refused(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "more.md").write_text("See TIMER.FIRE.NEVER_LATE.\n", encoding="utf-8")

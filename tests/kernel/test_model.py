@@ -76,6 +76,7 @@ def parts(value: object) -> Iterator[object]:
             yield from parts(getattr(value, name))
 
 
+@pytest.mark.full
 def test_a_state_is_hashable_all_the_way_down(states: list[State]) -> None:
     met = Counter(type(part) for state in states for part in parts(state))
     kinds = {PipeEnd, SocketEnd, FreshSocket, Listener, EventCounter, Timer, Regular, EpollSet, Suspended}
@@ -91,6 +92,7 @@ def test_equal_states_have_one_hash_however_they_came_about() -> None:
     assert hash(Table([("b", 2), ("a", 1)])) == hash(table)
 
 
+@pytest.mark.full
 def test_a_state_survives_json_exactly(states: list[State]) -> None:
     for state in states[::4]:
         text = codec.encode(state)

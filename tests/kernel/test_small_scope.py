@@ -155,6 +155,7 @@ def test_in_every_reachable_state(broad: Reached, invariant: Callable[[State], b
     assert [broad.path(state) for state in broad.edges if not invariant(state)][:1] == []
 
 
+@pytest.mark.full
 def test_an_error_leaves_the_very_state(broad: Reached) -> None:
     spends = ("ECONNRESET",)
     refused = [
@@ -166,6 +167,7 @@ def test_an_error_leaves_the_very_state(broad: Reached) -> None:
     assert all(outcome.state is state for state, _, outcome in refused)
 
 
+@pytest.mark.full
 def test_no_call_of_the_scope_suspends(broad: Reached) -> None:
     """Every descriptor is nonblocking and every wait has timeout 0, so nothing can: a theorem of the
     model."""

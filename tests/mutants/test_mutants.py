@@ -26,8 +26,6 @@ QUICK = frozenset(
         "timer-early-by-the-resolution",
         "wake-bit-never-cleared",
         "work-submit-starts-thread",
-        "coro-spawn-takes-the-first-step",
-        "fair-one-callback-a-turn",
     }
 )
 """Some whose hunts are short: they are in the quick suite, so that the hunt itself is."""

@@ -117,6 +117,7 @@ def test_each_contract_has_a_mutant() -> None:
     assert [contract.function for contract in CONTRACTS if not contract.mutants] == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("contract", "mutant"),
     [

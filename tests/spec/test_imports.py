@@ -99,6 +99,7 @@ def test_every_shipped_file_imports_only_what_its_place_allows() -> None:
     assert {path: wrong for path in SHIPPED if (wrong := foreign(read(path), path))} == {}
 
 
+@pytest.mark.full
 def test_no_file_escapes_the_type_checker() -> None:
     assert {path: found for path in FILES if (found := escapes(read(path)))} == {}
 
