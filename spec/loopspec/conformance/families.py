@@ -240,8 +240,17 @@ _snatched = _scenario(
 _fleeting = st.builds(s.Spawn, _task_body(_receive, _send_all, least=1, most=2))
 _abandons = st.builds(s.Later, _delay, _body(_close_behind, least=1, most=1))
 
+# A handler whose descriptor is closed behind the loop's back: what comes then is reported all the same.
+_left_behind = st.builds(
+    lambda times, delay: (_watch_of(0, times), s.Later(delay, (s.CloseBehind(0),))), st.integers(2, 4), _delay
+)
+
 _abandoned = _scenario(
-    _body(_fleeting, _fleeting, _patient, _watch, _abandons, least=1, most=5),
+    _one_of(
+        _body(_fleeting, _fleeting, _patient, _watch, _abandons, least=1, most=5),
+        _body(_fleeting, _fleeting, _patient, _watch, _abandons, least=1, most=5),
+        _left_behind,
+    ),
     _script(_send, _send, _leave, _half_close, _elapse, least=1, most=6),
     streams=st.integers(1, 3),
 )
