@@ -1117,7 +1117,8 @@ class Lockstep:
 
     def _listen(self) -> None:
         def told(error: str | None) -> None:
-            self.tell(trace.Accept(self.turn, self._now, error))
+            if "Accept" in self._loop.shows:  # else the accepting is the adapter's, and not the loop's
+                self.tell(trace.Accept(self.turn, self._now, error))
 
         floods = any(isinstance(at.act, script.Flood) for at in self._scenario.script)
         self._listener = self._accepting = ToldListener(told, roomy=floods)
