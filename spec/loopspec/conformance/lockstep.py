@@ -45,7 +45,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
@@ -130,12 +130,20 @@ def _switches() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
+def _thread_ids() -> set[str]:
+    return {task.name for task in Path("/proc/self/task").iterdir()}
+
+
 class Hand:
-    """The one other thread: it does what clients and threads do while the loop's thread sleeps."""
+    """The one other thread: it does what clients and threads do while the loop's thread sleeps.
+
+    ``strangers`` are the threads that the process had already, those of a test runner for instance.
+    """
 
     name = "hand"
 
     def __init__(self) -> None:
+        self.strangers: Final = _thread_ids() - {str(threading.get_native_id())}
         self._job: Callable[[], None] | None = None
         self._error: BaseException | None = None
         self._sleeper = os.open(f"/proc/self/task/{threading.get_native_id()}/wchan", os.O_RDONLY)
@@ -840,8 +848,9 @@ class Lockstep:
                 self.tell(trace.Interest(self.turn, stream.fd, mask))
 
     def _threads(self) -> int:
-        """How many threads there are, but for those of the pool, whose number is another's affair."""
-        threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+        """How many threads there are, but for strangers and those of the pool, whose number is another's
+        affair."""
+        threads = len(_thread_ids() - self._hand.strangers)
         return threads - min(self._scenario.workers, max(0, threads - 2))
 
     def _something_is_due(self, timeout: int | None) -> bool:
