@@ -87,7 +87,7 @@ def test_a_file_of_another_search_is_refused(tmp_path: Path) -> None:
         (("--scope", "nowhere"), "no scope is named 'nowhere': there are three-clients"),
         (("--strategy", "luck"), "no strategy is named 'luck': there are exhaustive"),
         (("--replay", "x"), "replay token 'x' is not of version 1"),
-        (("--replay", "case:7:x:1-y"), "is of version '7' and not 1"),
+        (("--replay", "case:7:x:1-y"), "is of version '7' and not 2"),
         (("--resume", "/no/such/place"), "cannot write /no/such/place"),
         (("--schedules", "0"), "0 is not in the range"),
     ],

@@ -219,6 +219,8 @@ def _answers(node: Node, call: Call) -> tuple[Answer, ...]:
         outcomes = list(step(node.state, call))
         if len(outcomes) > 1:
             outcomes.sort(key=_unusual)
+            if len({_unusual(outcome) for outcome in outcomes}) < len(outcomes):
+                outcomes.sort(key=lambda outcome: (_unusual(outcome), codec.encode(outcome.state)))
         known = tuple(
             Answer(_node(outcome.state), outcome.result, _refusal(outcome.result)) for outcome in outcomes
         )
@@ -236,7 +238,7 @@ def _refusal(result: Result) -> int:
             return 0
 
 
-def _unusual(outcome: Outcome) -> tuple[bool, int, str, str]:
+def _unusual(outcome: Outcome) -> tuple[bool, int, str]:
     result = outcome.result
     size = 0
     if isinstance(result, Count):
@@ -247,7 +249,7 @@ def _unusual(outcome: Outcome) -> tuple[bool, int, str, str]:
     listed = sum(len(interest.ready) for interest in outcome.state.epolls.values())
     place = _PRECEDENCE.get(result.errno, len(_PRECEDENCE)) if isinstance(result, Failed) else 0
     refused = isinstance(result, Failed | Sleeps)
-    return refused, place - size - listed, repr(result), codec.encode(outcome.state)
+    return refused, place - size - listed, repr(result)
 
 
 _PRECEDENCE: Final = {
