@@ -7,10 +7,8 @@ the moment on at which the loop has found out; so it excuses a cancellation, and
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import HOPS
 from loopspec.stock import Stock

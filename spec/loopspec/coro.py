@@ -7,12 +7,11 @@ the other rules say what the table cannot, who else runs meanwhile, and whether 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,

@@ -10,10 +10,9 @@ the kernel's to say as well; what the loop makes of it must agree.
 from __future__ import annotations
 
 import select
-from dataclasses import replace
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,

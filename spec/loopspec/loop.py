@@ -10,12 +10,11 @@ Where a sentence admits several readings, the rule takes the one that no correct
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from loopspec import descriptors
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.ready import Agenda, Armed, Due, Table, armed, disarmed, found, named
 from loopspec.trace import (
