@@ -77,6 +77,9 @@ class _Absent(Enum):
     ABSENT = "absent"
 
 
+_ABSENT = _Absent.ABSENT  # looked up once: to look it up in its class is a quarter of a put
+
+
 class Map(Generic[K, V]):
     """An immutable mapping. Equal and hashed by its entries; their order is not part of it."""
 
@@ -100,7 +103,7 @@ class Map(Generic[K, V]):
         for version in path[-2::-1]:
             assert version._newer is not None
             owner, key, value = version._newer
-            owner._newer, version._newer = (version, key, entries.get(key, _Absent.ABSENT)), None
+            owner._newer, version._newer = (version, key, entries.get(key, _ABSENT)), None
             if isinstance(value, _Absent):
                 del entries[key]
             else:
@@ -155,7 +158,7 @@ class Map(Generic[K, V]):
         other: Map[K, V] = _new(Map)
         other._entries = entries
         other._newer = None
-        self._newer = (other, key, entries.get(key, _Absent.ABSENT))
+        self._newer = (other, key, entries.get(key, _ABSENT))
         entries[key] = value
         return other
 
@@ -244,11 +247,14 @@ class Sorted(Generic[T]):
         place = bisect_left(items, item)
         if place < len(items) and items[place] == item:
             return self
-        other: Sorted[T] = Sorted()
-        if items:  # as with maps, the empty one keeps its list
+        other: Sorted[T] = _new(Sorted)
+        other._newer = None
+        if items:
             other._items = items
             self._newer = (other, item, False)
-        other._items.insert(place, item)
+            items.insert(place, item)
+        else:  # as with maps, the empty one keeps its list
+            other._items = [item]
         return other
 
     def drop(self, item: T) -> Sorted[T]:
@@ -257,8 +263,9 @@ class Sorted(Generic[T]):
         place = bisect_left(items, item)
         if place == len(items) or items[place] != item:
             return self
-        other: Sorted[T] = Sorted()
+        other: Sorted[T] = _new(Sorted)
         other._items = items
+        other._newer = None
         self._newer = (other, item, True)
         del items[place]
         return other
