@@ -7,12 +7,11 @@ the other rules say what the table cannot, who else runs meanwhile, and whether 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,
@@ -566,12 +565,11 @@ class OneReason:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Await(task=task, reason=reason, key=key):
-                return replace(
-                    self, waits=self.waits.put(task, (reason, key)), suspects=self.suspects.drop(task)
-                )
-            case Step(task=task, at=at) if task in self.waits:
-                return self._resumed(task, self.waits[task], at)
+            case Step(task=task, at=at):
+                wait = self.waits.get(task)
+                return self if wait is None else self._resumed(task, wait, at)
+            case Await():
+                return self._suspended(event)
             case Settle(reason=reason, key=key):
                 return self._settles((reason, key))
             case CancelRequest(task=task) | ScopeCancel(task=task):
@@ -590,6 +588,11 @@ class OneReason:
             case _:
                 return self
 
+    def _suspended(self, event: Await) -> OneReason:
+        waits = self.waits.put(event.task, (event.reason, event.key))
+        suspects = self.suspects.drop(event.task)
+        return OneReason(waits, self.settled, self.left, self.stirred, suspects, self.excused)
+
     def _settles(self, cause: _Cause) -> OneReason:
         stirred = self.stirred
         for task, left in self.left:
@@ -598,6 +601,10 @@ class OneReason:
         return replace(self, settled=self.settled.put(cause, None), stirred=stirred)
 
     def _resumed(self, task: int, wait: _Cause, at: int) -> Progress:
+        if not (self.left or self.stirred or self.excused):  # nobody has been taken out of a wait
+            return OneReason(
+                self.waits.drop(task), self.settled, self.left, self.stirred, self.suspects, self.excused
+            )
         passed = [entry for entry in self.left if entry[1][0] == "sleep" and entry[1][1] <= at]
         other = self.stirred.get(task) or next((cause for who, cause in passed if who == task), None)
         excused = self.excused.get(task, 0)
@@ -778,14 +785,16 @@ class NotByKernel:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Step(task=task):
+                if task == self.running:
+                    return self
+                return NotByKernel(task, self.switches + 1, self.besides, self.suspended, self.fewest)
+            case Dispatch() | Run() | TimerFire() | Submit():
+                return self if self.besides else replace(self, besides=True)
             case WaitReturn():
                 return NotByKernel(fewest=self.fewest, besides=False)
-            case Step(task=task) if task != self.running:
-                return replace(self, running=task, switches=self.switches + 1)
             case Suspend(thread="loop"):
                 return replace(self, suspended=True)
-            case Dispatch() | TimerFire() | Run() | Submit():
-                return replace(self, besides=True)
             case WaitBegin():
                 return self._turn_over()
             case Objects(descriptors=descriptors, tasks=tasks):
@@ -925,12 +934,12 @@ class DeadlockReported:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Step() | Spawn():
+                return self._with(event.task, None)
+            case Await():
+                return self._with(event.task, event.reason)
             case Alone():
                 return replace(self, alone=True)
-            case Spawn(task=task) | Step(task=task):
-                return replace(self, tasks=self.tasks.put(task, None))
-            case Await(task=task, reason=reason):
-                return replace(self, tasks=self.tasks.put(task, reason))
             case Done(task=task) | Vanish(task=task):
                 return replace(self, tasks=self.tasks.drop(task))
             case TimerArm(timer=number):
@@ -954,11 +963,14 @@ class DeadlockReported:
             case _:
                 return self
 
+    def _with(self, task: int, reason: Reason | None) -> DeadlockReported:
+        return DeadlockReported(self.alone, self.tasks.put(task, reason), self.others)
+
     def _has(self, kind: str, number: int) -> DeadlockReported:
-        return replace(self, others=self.others.put((kind, number), None))
+        return DeadlockReported(self.alone, self.tasks, self.others.put((kind, number), None))
 
     def _has_not(self, kind: str, number: int) -> DeadlockReported:
-        return replace(self, others=self.others.drop((kind, number)))
+        return DeadlockReported(self.alone, self.tasks, self.others.drop((kind, number)))
 
     def _waiters(self) -> tuple[int, ...]:
         return tuple(sorted(self.tasks))

@@ -8,11 +8,9 @@ each to the very turn that finds it due.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loopspec import server
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import LOOP_THREAD
 from loopspec.ready import Agenda, Armed, Due, Table, Thing, Waiting, armed, disarmed, named

@@ -9,13 +9,12 @@ Where a sentence admits several readings, the rule takes the one that no correct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import NamedTuple, assert_never
 
 from loopspec import descriptors
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.ready import Agenda, Armed, Due, Table, armed, disarmed, found, named
 from loopspec.trace import (
@@ -454,8 +453,8 @@ class ErrorContained:
         match event:
             case Send() | Read():
                 return self._stirred(event.stream, unread=isinstance(event, Send)) if self.suspects else self
-            case HandlerEnd(error=None):
-                return self
+            case HandlerEnd():
+                return self if event.error is None else self._fails(event.turn, event.error)
             case Dispatch():
                 return self._starts(event)
             case TimerFire() | Run():
@@ -466,8 +465,6 @@ class ErrorContained:
                 if self.owed or self.failures or self.suspects:
                     return self._turn_ends(turn)
                 return self
-            case HandlerEnd(turn=turn, error=str(error)):
-                return self._fails(turn, error)
             case Report(error=error):
                 return self._told(error)
             case Arm():
@@ -1136,14 +1133,14 @@ class WaitTimeout:
                     return replace(self, polls=0) if self.polls else self
                 sleepers, tasks = self.sleepers.drop(task), self.tasks.drop(task)
                 return replace(self, sleepers=sleepers, tasks=tasks, now=at, polls=0)
-            case Await(reason="checkpoint", task=task):
-                return replace(self, tasks=self.tasks.put(task, None))
-            case Await(reason="sleep", task=task, key=instant):
-                return replace(self, sleepers=self.sleepers.put(task, instant))
-            case Spawn(task=task):
-                return replace(self, tasks=self.tasks.put(task, None))
-            case CancelRequest(task=task):
-                return replace(self, sleepers=self.sleepers.drop(task), tasks=self.tasks.drop(task), polls=0)
+            case Await(task=task, reason=reason, key=key):
+                match reason:
+                    case "checkpoint":
+                        return replace(self, tasks=self.tasks.put(task, None))
+                    case "sleep":
+                        return replace(self, sleepers=self.sleepers.put(task, key))
+                    case _:
+                        return self
             case Enqueue(callback=callback) | Post(callback=callback):
                 if callback in self.told_late:
                     return self
@@ -1156,6 +1153,14 @@ class WaitTimeout:
                 return replace(self, agenda=self.agenda.put(Due(deadline, timer, turn)))
             case TimerCancel(timer=timer) | TimerFire(timer=timer):
                 return replace(self, agenda=self.agenda.drop(timer), polls=0)
+            case WaitReturn(at=at, batch=batch):
+                return replace(self, now=at, polls=0 if batch else self.polls)
+            case WaitBegin(timeout=timeout) if self.known:
+                return self._waits(timeout)
+            case Spawn(task=task):
+                return replace(self, tasks=self.tasks.put(task, None))
+            case CancelRequest(task=task):
+                return replace(self, sleepers=self.sleepers.drop(task), tasks=self.tasks.drop(task), polls=0)
             case Worked(at=at):
                 return replace(self, now=at)
             case ScopeEnter(scope=scope, deadline=int(deadline)):
@@ -1164,10 +1169,6 @@ class WaitTimeout:
                 return replace(self, scopes=self.scopes.put(scope, None))
             case ScopeExit(scope=scope):
                 return replace(self, scopes=self.scopes.drop(scope))
-            case WaitReturn(at=at, batch=batch):
-                return replace(self, now=at, polls=0 if batch else self.polls)
-            case WaitBegin(timeout=timeout) if self.known:
-                return self._waits(timeout)
             case Connect(echo=True):
                 return replace(self, known=False)
             case Signal():
@@ -1342,14 +1343,16 @@ class DisarmByRegistration:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Send() | Read():
+                return self._stirred(event.stream, sent=isinstance(event, Send)) if self.successors else self
+            case Dispatch(registration=registration):
+                left = self._without(registration)
+                return self if left is self.successors else Kept(replace(self, successors=left))
             case Arm():
-                return replace(self, table=armed(self.table, event))
+                return DisarmByRegistration(armed(self.table, event), self.successors, self.waiting)
             case Disarm(registration=registration):
-                return replace(
-                    self,
-                    table=disarmed(self.table, event),
-                    successors=self._without(lambda entry: entry == registration),
-                )
+                table = disarmed(self.table, event)
+                return DisarmByRegistration(table, self._without(registration), self.waiting)
             case Close(fd=fd, stream=stream) | Abandon(fd=fd, stream=stream):
                 return replace(self, table=self.table.drop(fd), successors=self.successors.drop(stream))
             case StaleDisarm(registration=stale, fd=fd):
@@ -1358,13 +1361,6 @@ class DisarmByRegistration:
                     if entry.direction == "read" and entry.registration != stale:
                         successors = successors.put(entry.stream, (entry.registration, False))
                 return self if successors is self.successors else replace(self, successors=successors)
-            case Dispatch(registration=registration):
-                left = self._without(lambda entry: entry == registration)
-                return self if left is self.successors else Kept(replace(self, successors=left))
-            case Send(stream=stream) | Read(stream=stream) if stream in self.successors:
-                registration, _ = self.successors[stream]
-                sent = isinstance(event, Send)
-                return replace(self, successors=self.successors.put(stream, (registration, sent)))
             case WaitBegin():
                 return replace(self, waiting=True) if self.successors else self
             case WaitReturn():
@@ -1374,8 +1370,16 @@ class DisarmByRegistration:
             case _:
                 return self
 
-    def _without(self, ended: Callable[[int], bool]) -> Map[int, tuple[int, bool]]:
-        gone = [stream for stream, (registration, _) in self.successors.items() if ended(registration)]
+    def _stirred(self, stream: int, *, sent: bool) -> DisarmByRegistration:
+        if stream not in self.successors:
+            return self
+        registration, _ = self.successors[stream]
+        return replace(self, successors=self.successors.put(stream, (registration, sent)))
+
+    def _without(self, ended: int) -> Map[int, tuple[int, bool]]:
+        if not self.successors:
+            return self.successors
+        gone = [stream for stream, (registration, _) in self.successors.items() if registration == ended]
         return self.successors.drop_all(gone)
 
     def _sleeps(self) -> Progress:
@@ -1419,7 +1423,7 @@ class HupHasAConsumer:
             case Arm(fd=fd):
                 return HupHasAConsumer(armed(self.table, event), self.reported.drop(fd))
             case Disarm():
-                return replace(self, table=disarmed(self.table, event))
+                return HupHasAConsumer(disarmed(self.table, event), self.reported)
             case Close(fd=fd) | Abandon(fd=fd):
                 return HupHasAConsumer(self.table.drop(fd), self.reported.drop(fd))
             case _:

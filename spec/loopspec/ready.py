@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from loopspec.frozen import Map, Sorted, value
+from loopspec.frozen import Map, Sorted, replace, value
 from loopspec.trace import (
     Abandon,
     Arm,
