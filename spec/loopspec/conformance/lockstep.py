@@ -74,6 +74,7 @@ from loopspec.conformance.listening import ROOMY, ToldListener
 from loopspec.conformance.scenario import TICK, At, JobProgram, Program, Scenario, TaskProgram
 from loopspec.conformance.services import Awaited, Services
 from loopspec.conformance.sharing import Sharing
+from loopspec.conformance.starting import begun_asleep
 from loopspec.trace import Direction, Event, Outcome, Reason, Trigger
 
 MAX_TURNS = 200
@@ -108,7 +109,7 @@ _SHOWN_BY: dict[type, frozenset[str]] = {
     script.Watch: frozenset({"Arm"}),
     script.WatchFile: frozenset({"Arm"}),
     script.Reopen: frozenset({"Arm"}),
-    script.Submit: frozenset({"Submit", "TimerArm"}),  # what calls back no timer calls back no job's outcome
+    script.Submit: frozenset({"Submit"}),
     script.AskLoop: frozenset({"JobAsk"}),
     script.Spawn: frozenset({"Spawn"}),
     script.Open: frozenset({"Dial"}),
@@ -515,7 +516,7 @@ class Lockstep:
         """Run the scenario on a new loop."""
         if self._scenario.rehearsed:
             self.tell(self._rehearsed(make))
-        with self._alarm(), self._crew.watching():
+        with self._alarm(), self._crew.watching(), begun_asleep():
             self._loop = make(self)
             self._sharing = Sharing(self, self._loop.primitives())
             try:
@@ -1243,6 +1244,8 @@ class Lockstep:
 
     def _can(self, do: script.Do | script.JobDo | script.AsyncDo) -> bool:
         """Whether the loop has what ``do`` asks of it."""
+        if isinstance(do, script.Submit) and not getattr(self._loop, "submits", True):
+            return False
         return _SHOWN_BY.get(type(do), frozenset()) <= self._loop.shows
 
     def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
