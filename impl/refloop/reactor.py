@@ -373,7 +373,7 @@ class Reactor:
 
     def _fire_due(self) -> None:
         timers = self.timers
-        if not timers:
+        if not timers.buckets:
             return
         due = timers.due(self.clock())
         fired = 0

@@ -35,6 +35,7 @@ from loopspec.trace import (
     GroupStart,
     HalfClose,
     JobEnd,
+    JobStart,
     Joined,
     Leave,
     Objects,
@@ -329,6 +330,8 @@ _UNKNOWN = _Stream()
     also={
         Begin: None,
         End: None,
+        Submit: None,
+        JobStart: None,
         Done: None,
         Settle: None,
         CancelRequest: None,
@@ -356,8 +359,9 @@ class OncePerWake:
     #
     # An operation may begin with a checkpoint, which from outside looks like the wait itself. So the first
     # suspension of an operation may end without a cause, but then the operation does not return a value
-    # before there is one (``unsure``). And a wait that is settled and never resumed shows when
-    # nothing more happens.
+    # before there is one (``unsure``). One that hands a job to a worker waits for the worker first, and
+    # has begun when the job has (``queued``). And a wait that is settled and never resumed shows when nothing
+    # more happens.
 
     waits: Map[int, _Wait] = Map()
     settled: Map[int, None] = Map()  # events
@@ -366,6 +370,7 @@ class OncePerWake:
     streams: Map[int, _Stream] = Map()
     entered: Map[int, None] = Map()  # tasks that entered an operation and have not been suspended since
     unsure: Map[int, _Wait] = Map()
+    queued: Map[int, int] = Map()  # tasks, with the job that no worker has begun
 
     def after(self, event: Event) -> Progress:
         match event:
@@ -380,8 +385,12 @@ class OncePerWake:
             case Begin():
                 return self._enters(event.task)
             case End():
-                wait = self.unsure.get(event.task)
-                return self if wait is None else self._returns(event.task, wait, event.outcome)
+                return self._returns(event.task, event.outcome)
+            case Submit(job=job, task=int(task)):
+                return replace(self, queued=self.queued.put(task, job))
+            case JobStart(job=job):
+                begun = [task for task, queued in self.queued.items() if queued == job]
+                return self._begun(begun[0]) if begun else self
             case Connect(stream=stream):
                 return self._stirred(stream)
             case (
@@ -414,6 +423,7 @@ class OncePerWake:
             self.streams,
             self.entered.put(task, None),
             self.unsure,
+            self.queued,
         )
 
     def _suspended(self, task: int, reason: Reason, key: int) -> OncePerWake:
@@ -426,8 +436,9 @@ class OncePerWake:
             self.ended,
             self.cancelled,
             self.streams,
-            entered,
+            entered if self.queued.get(task) is None else self.entered,
             self.unsure.drop(task),
+            self.queued,
         )
 
     def _stirred(self, stream: int, more: int = 0, *, ended: bool = False) -> OncePerWake:
@@ -449,6 +460,7 @@ class OncePerWake:
             self.streams.put(stream, known),
             self.entered,
             self.unsure,
+            self.queued,
         )
 
     def _resumed(self, task: int, at: int) -> Progress:
@@ -467,6 +479,7 @@ class OncePerWake:
             self.streams,
             self.entered,
             self.unsure,
+            self.queued,
         )
         if wait.reason == "checkpoint":
             return after
@@ -476,8 +489,15 @@ class OncePerWake:
             return replace(after, unsure=self.unsure.put(task, wait))
         return _uncaused(task, wait, f"it was resumed at {at} ns, and neither had come", after)
 
-    def _returns(self, task: int, wait: _Wait, outcome: Outcome) -> Progress:
-        after = replace(self, unsure=self.unsure.drop(task))
+    def _begun(self, task: int) -> OncePerWake:
+        return replace(self, queued=self.queued.drop(task), entered=self.entered.drop(task))
+
+    def _returns(self, task: int, outcome: Outcome) -> Progress:
+        before = self if self.queued.get(task) is None else self._begun(task)
+        wait = self.unsure.get(task)
+        if wait is None:
+            return before
+        after = replace(before, unsure=self.unsure.drop(task))
         if outcome != "value" or self._caused(wait, -1):
             return after
         return _uncaused(task, wait, "its operation returned, and neither had come", after)
@@ -766,7 +786,7 @@ class ThreadsIndependentOfTasks:
     Profile.ASYNC,
     source="CPU, thread, coroutine",
     watches={Step: None, Suspend: None, WaitBegin: None, WaitReturn: None, Objects: None},
-    also=dict.fromkeys((Dispatch, TimerFire, Run, Submit)),
+    also=dict.fromkeys((Dispatch, TimerFire, Run, Submit, JobStart)),
 )
 @value
 class NotByKernel:
@@ -774,9 +794,9 @@ class NotByKernel:
     coroutine switches, and making coroutines makes no kernel object."""
 
     # Held to this is a turn that does nothing but switch: in one with a handler it might be that one who had
-    # the thread suspended, and a job that is submitted may make a thread. Threads are kernel objects, too,
-    # and CORO.THREADS.INDEPENDENT_OF_TASKS's; here it is descriptors, compared with the sample of fewest
-    # tasks.
+    # the thread suspended, and a job that is submitted, or begins a turn later, may make a thread. Threads
+    # are kernel objects, too, and CORO.THREADS.INDEPENDENT_OF_TASKS's; here it is descriptors, compared with
+    # the sample of fewest tasks.
 
     running: int | None = None
     switches: int = 0
@@ -790,7 +810,7 @@ class NotByKernel:
                 if task == self.running:
                     return self
                 return NotByKernel(task, self.switches + 1, self.besides, self.suspended, self.fewest)
-            case Dispatch() | Run() | TimerFire() | Submit():
+            case Dispatch() | Run() | TimerFire() | Submit() | JobStart():
                 return self if self.besides else replace(self, besides=True)
             case WaitReturn():
                 return NotByKernel(fewest=self.fewest, besides=False)

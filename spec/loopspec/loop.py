@@ -1246,6 +1246,7 @@ def _for(timeout: int | None) -> str:
         Step: None,
         Run: None,
         Dispatch: None,
+        RpcSettle: None,
     },
 )
 @value
@@ -1263,7 +1264,7 @@ class EarlyReturnMovesNothing:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Dispatch() | Step() | Run():
+            case Dispatch() | Step() | Run() | RpcSettle():
                 return replace(self, moved=True) if self.early and not self.moved else self
             case WaitReturn(at=at, batch=batch):
                 return replace(self, now=at, moved=bool(batch))

@@ -15,8 +15,10 @@ slip that real loops have made, in which the search must find the cycle; a searc
 say nothing.
 
 For each the longest wait is told as well, counted in services of others: the bound that a clause can demand
-of traces. And behind three of the four is one rank, the place in a queue (:func:`place_after`); the fourth,
-the reactor's, is that of :func:`loopspec.kernel.proofs.place_after_wait`.
+of traces. And each has a *rank*, how many others are served before one at most (:func:`rank_of_descriptor`
+and its sisters): it never rises, and each service of another lowers it. What one step makes of a rank is
+arithmetic that is proved (:func:`place_after`, :func:`left_after`, :func:`rank_after_wait`); that the models
+do that arithmetic, and that the largest rank is the longest wait, is seen on their whole graphs.
 
 A state is hashed when it is come to. From then on it is a number, and who starves is looked for among
 numbers.
@@ -30,6 +32,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+from loopspec.kernel.proofs import place_after_wait
 
 S = TypeVar("S", bound=Hashable)
 
@@ -478,7 +482,7 @@ _JOBS_END = frozenset({"jobs end"})
 _FREE_TAKES = frozenset({"a free worker takes a job"})
 
 
-# --- the rank, and all of them ------------------------------------------------------------------------------
+# --- the ranks ----------------------------------------------------------------------------------------------
 
 
 def place_after(place: int, leaves: int) -> int:
@@ -493,6 +497,57 @@ def place_after(place: int, leaves: int) -> int:
     post: 0 <= _ <= place and (_ == place - 1 or leaves > place)
     """
     return place - 1 if leaves < place else place
+
+
+def left_after(left: int, queued: int) -> int:
+    """How many entries come before the wait, of ``left`` in a phase with ``queued`` in the queue, when one
+    has run. Whatever it has queued is not of this phase: so whatever the wait is for has its turn.
+
+    pre: 0 < left <= queued
+    post: 0 <= _ < left
+    """
+    del queued
+    return left - 1
+
+
+def rank_after_wait(place: int, length: int, most: int) -> int:
+    """How many others are dispatched before who stands in ``place`` of a ready list of ``length``, when the
+    wait has reported ``most`` of it.
+
+    A wait serves nobody and sets nobody back: who is reported has before him those of the batch who were, who
+    is not has the batch before him and in the list only who was.
+
+    pre: 0 <= place < length <= 8
+    pre: 0 < most <= length
+    post: _ == place
+    """
+    return place if place < most else most + place_after_wait(place, length, most)
+
+
+def rank_of_descriptor(state: Reactor, who: int) -> int:
+    """The batch is dispatched first, then the list in its order."""
+    return state.batch.index(who) if who in state.batch else len(state.batch) + state.listed.index(who)
+
+
+def rank_of_task(state: Scheduler, who: int) -> int:
+    """For I/O what is left of the phase; for a task its place in the queue, and the wait if that is first."""
+    if who == _IO:
+        return state.left
+    place = state.queue.index(who)
+    return place + (place >= state.left)
+
+
+def rank_of_waiter(state: Lock, who: int) -> int:
+    """The place in the line."""
+    return state.waiting.index(who)
+
+
+def rank_of_job(state: Pool, who: int) -> int:
+    """The place in the queue."""
+    return state.queue.index(who)
+
+
+# --- all of them --------------------------------------------------------------------------------------------
 
 
 def sound() -> tuple[Searched[Reactor] | Searched[Scheduler] | Searched[Lock] | Searched[Pool], ...]:

@@ -325,7 +325,8 @@ class Adapter(Protocol):
 
     def submit(self, function: Callable[[], str], done: Callable[[Callable[[], str]], None]) -> object:
         """Have a worker call ``function``, and then ``done`` be called with what gives the outcome: it
-        returns the value or raises the error."""
+        returns the value or raises the error. A loop whose jobs are only awaited has an attribute ``submits``
+        that is False, and is not asked for it."""
         ...
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:

@@ -51,6 +51,7 @@ class TasksOnly:
     def call_later(self, *_: object) -> NoReturn:
         raise NotImplementedError("this loop calls nothing back")
 
+    submits = False
     arm = disarm = submit = handle_on_workers = call_later
 
 

@@ -10,9 +10,6 @@ therefore performed where it is asked for, by the kernel's own function for it, 
 So are those within an operation: to curio they are calls, and no suspension of the task; nor is
 a trap that finds a cancellation pending, and raises at once.
 
-Worker threads are there before the run: ``Thread.start`` waits for the new thread, and whether it does so in
-the kernel is chance.
-
 What curio has no counterpart of is left out: scopes that can be cancelled before their deadline, tasks run
 for a worker, signals since 1.0, and a refusal of other threads.
 """
@@ -272,10 +269,6 @@ class CurioLoop(TasksOnly):
     def start_workers(self, count: int) -> None:
         pool = self._kernel.thread_pool = curio.workers.WorkerPool(curio.workers.ThreadWorker, count)
         self._kernel._call_at_shutdown(pool.shutdown)
-        for _ in range(count):
-            worker = curio.workers.ThreadWorker(pool)
-            worker._launch()
-            pool.workers.append(worker)
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
         return self.suspending(curio.run_in_thread(function))

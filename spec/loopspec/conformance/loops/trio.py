@@ -12,9 +12,8 @@ adapter therefore supervises both, and ``Report`` is not shown: it would be the 
 threads with ``abandon_on_cancel``, since a run could not end otherwise.
 
 *Pinned.* trio reverses every other batch of runnable tasks, by a random number. The source of that is
-seeded anew for each run: the order is its own, and the same each time. Its threads are there before the run,
-since ``Thread.start`` waits for the new thread, and whether it does so in the kernel is chance; and they end
-with the run, where trio would keep them for ten seconds of real time for the next run to find.
+seeded anew for each run: the order is its own, and the same each time. Its threads are its run's: none is
+there before, and they end with it, where trio would keep them for ten seconds of real time for the next.
 """
 
 from __future__ import annotations
@@ -185,8 +184,6 @@ class TrioLoop(TasksOnly):
 
     def start_workers(self, count: int) -> None:
         self._limiter = trio.CapacityLimiter(count)
-        for _ in range(count):
-            self._cache._idle_workers[_thread_cache.WorkerThread(self._cache)] = None
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
         return trio.to_thread.run_sync(function, limiter=self._limiter, abandon_on_cancel=True)
