@@ -427,15 +427,16 @@ class OncePerWake:
         )
 
     def _suspended(self, task: int, reason: Reason, key: int) -> OncePerWake:
-        stamp = self.streams[key].stamp if reason == "read" and key in self.streams else 0
-        wait = _Wait(reason, key, stamp, task in self.entered)
+        stream = self.streams.get(key) if reason == "read" else None
+        entered = self.entered.drop(task)
+        wait = _Wait(reason, key, 0 if stream is None else stream.stamp, entered is not self.entered)
         return OncePerWake(
             self.waits.put(task, wait),
             self.settled,
             self.ended,
             self.cancelled,
             self.streams,
-            self.entered if task in self.queued else self.entered.drop(task),
+            entered if self.queued.get(task) is None else self.entered,
             self.unsure.drop(task),
             self.queued,
         )
@@ -492,7 +493,7 @@ class OncePerWake:
         return replace(self, queued=self.queued.drop(task), entered=self.entered.drop(task))
 
     def _returns(self, task: int, outcome: Outcome) -> Progress:
-        before = self._begun(task) if task in self.queued else self
+        before = self if self.queued.get(task) is None else self._begun(task)
         wait = self.unsure.get(task)
         if wait is None:
             return before
@@ -509,10 +510,10 @@ class OncePerWake:
                 return wait.key in self.settled
             case "join":
                 return wait.key in self.ended
-            case "read" if wait.key in self.streams:
-                stream = self.streams[wait.key]
-                return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint" | "primitive" | "rpc" | "room" | "group":
+            case "read":
+                stream = self.streams.get(wait.key)
+                return stream is None or stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
+            case "write" | "checkpoint" | "primitive" | "rpc" | "room" | "group":
                 return True
 
     def _ends(self) -> Progress:
@@ -724,11 +725,11 @@ class AlwaysOrNever:
                 return self
 
     def _succeeds(self, operation: str, *, suspended: bool) -> Progress:
-        if operation not in self.habits:
-            return AlwaysOrNever(self.suspended, self.habits.put(operation, suspended))
-        habit = self.habits[operation]
+        habit = self.habits.get(operation)
         if habit is suspended:
             return Kept(self)
+        if operation not in self.habits:
+            return AlwaysOrNever(self.suspended, self.habits.put(operation, suspended))
         if habit is None:
             return self
         return Broken(
@@ -1061,8 +1062,10 @@ class ChildWithinParent:
                 return self._with(group, self.groups[group].fails(turn, value))
             case Done(turn=turn, task=task, outcome=outcome, value=value) if task in self.homes:
                 return self._child_ends(turn, task, outcome, value)
-            case End(turn=turn, task=task, outcome="value") if self.homes.get(task) in self.groups:
-                return self._succeeds(turn, task, self.groups[self.homes[task]].failed)
+            case End(turn=turn, task=task, outcome="value"):
+                home = self.homes.get(task)
+                own = None if home is None else self.groups.get(home)
+                return self if own is None else self._succeeds(turn, task, own.failed)
             case GroupExit(group=group, errors=errors) if group in self.groups:
                 return self._ends(group, self.groups[group], errors)
             case Quiescent():
