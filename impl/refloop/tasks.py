@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from refloop.cancel import Cancelled, CancelScope
@@ -106,8 +107,8 @@ class Trap(ABC):
         """Undo :meth:`arm`: ``task`` will not be woken, and what it waited for goes to the next."""
 
     def __await__(self) -> Generator[Trap, None, None]:
-        # A task that waits holds this, and a generator would be three times as large.
-        return iter((self,))  # type: ignore[return-value]  # PEP 492 asks for an iterator and no more
+        # A task that waits holds this, and a generator would be five times as large.
+        return repeat(self, 1)  # type: ignore[return-value]  # PEP 492 asks for an iterator and no more
 
     def describe(self) -> str:
         """The reason and its object, for reports."""
