@@ -209,15 +209,24 @@ class Campaign:
 
             _drive(member, one, share, _seed(seed, family), shrink=False)
 
-    def hunt(self, id: str, examples: int, seed: int, *, shrink: bool = False) -> Scenario | None:
+    def hunt(
+        self,
+        id: str,
+        examples: int,
+        seed: int,
+        *,
+        shrink: bool = False,
+        shows: Callable[[Scenario], bool] | None = None,
+    ) -> Scenario | None:
         """The first scenario that breaks clause ``id``, or with ``shrink`` the smallest that can be made of
-        it; None if none does of ``examples`` in each family. :attr:`scenarios` counts how many were run.
+        it; None if none does of ``examples`` in each family. ``shows`` says of a scenario that it does, where
+        more is asked for. :attr:`scenarios` counts how many were run.
         """
         found: list[Scenario] = []
 
         def one(scenario: Scenario) -> None:
             self.scenarios += 1
-            if self._shows_again(scenario, id):
+            if self._shows_again(scenario, id) and (shows is None or shows(scenario)):
                 found.append(scenario)
                 raise _UnkeptError
 
