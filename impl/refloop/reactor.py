@@ -76,8 +76,9 @@ from refloop.kernel import (
 from refloop.signals import Signals
 from refloop.timers import Callback, Timer, Timers
 
-BATCH: Final = 256
-"""How many descriptors one wait reports at most: from 64 on the cost per event is flat."""
+BATCH: Final = 64
+"""How many descriptors one wait reports at most. With more, the wait itself costs no less per event, and what
+so many tasks have received would leave the processor's cache before they send it."""
 
 
 class Direction(Enum):
@@ -256,8 +257,9 @@ class Registration:
     def fire(self, events: int, /) -> None:
         if self.mode is ONE_SHOT:
             self.interest = 0
+        handler = self._handler
         try:
-            self._handler(events)
+            handler(events)
         except Exception as error:
             self._reactor.on_error(error)
         if self.live and _is_gone(self._slot):
@@ -702,13 +704,14 @@ _SAME_FOR_LIFE: Final = (socket.socket, io.IOBase)
 
 def _is_gone(slot: Slot) -> bool:
     """Whether the object that ``slot`` was made for is known to have given the number back."""
-    if slot.owner is None:
-        return False
-    owner = slot.owner()
+    owner = slot.owner
     if owner is None:
+        return False
+    resource = owner()
+    if resource is None:
         return True
     try:
-        return owner.fileno() != slot.fd
+        return resource.fileno() != slot.fd
     except (OSError, ValueError):
         return True  # a closed file object raises, a closed socket says -1
 
