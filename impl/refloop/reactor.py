@@ -328,7 +328,8 @@ class Reactor:
             timeout = self._timeout()
             batch = self._poll(timeout, self.maxevents)
             self.turns += 1
-            self._dispatch(batch)
+            if batch:
+                self._dispatch(batch)
             if self.timers.buckets:
                 self._fire_due()
             self._run_ready()
@@ -341,7 +342,7 @@ class Reactor:
             self._drop_unconsumed()
         if self.ready:
             return 0
-        deadline = self.timers.earliest()
+        deadline = self.timers.earliest() if self.timers.buckets else None
         if deadline is None:
             if self.on_stall is not None and not self._waited_for():
                 self.on_stall()
