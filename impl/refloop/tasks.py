@@ -70,6 +70,42 @@ LIFE: Final[dict[tuple[State, Move], State | None]] = {
 NEW, READY, RUNNING, WAITING, DONE = State
 
 
+def total(state: State, move: Move) -> State | None:
+    """The table answers every move in every state.
+
+    post: _ is None or isinstance(_, State)
+    """
+    return LIFE[state, move]
+
+
+def ends_in_its_step(state: State, move: Move) -> State | None:
+    """A task ends in a step of its own, and nothing else leads to its end.
+
+    pre: state is not State.RUNNING or move is not Move.END
+    post: _ is not State.DONE
+    """
+    return LIFE[state, move]
+
+
+def done_for_good(move: Move) -> State | None:
+    """Nothing happens any more to a task that has its outcome.
+
+    post: _ is None
+    """
+    return LIFE[State.DONE, move]
+
+
+def woken_once(state: State) -> tuple[State | None, State | None]:
+    """Who is woken is not woken again, and runs next.
+
+    pre: LIFE[state, Move.WAKE] is not None
+    post: _ == (None, State.RUNNING)
+    """
+    woken = LIFE[state, Move.WAKE]
+    assert woken is not None
+    return LIFE[woken, Move.WAKE], LIFE[woken, Move.STEP]
+
+
 @dataclass(frozen=True, slots=True)
 class Returned(Generic[T_co]):
     """The task returned ``value``."""

@@ -12,9 +12,8 @@ adapter therefore supervises both, and ``Report`` is not shown: it would be the 
 threads with ``abandon_on_cancel``, since a run could not end otherwise.
 
 *Pinned.* trio reverses every other batch of runnable tasks, by a random number. The source of that is
-seeded anew for each run: the order is its own, and the same each time. Its threads are there before the run,
-since ``Thread.start`` waits for the new thread, and whether it does so in the kernel is chance; and they end
-with the run, where trio would keep them for ten seconds of real time for the next run to find.
+seeded anew for each run: the order is its own, and the same each time. Its threads are its run's: none is
+there before, and they end with it, where trio would keep them for ten seconds of real time for the next.
 """
 
 from __future__ import annotations
@@ -36,8 +35,17 @@ import trio
 import trio.testing
 from trio._core import _io_epoll, _run, _thread_cache
 
-from loopspec.conformance.adapter import Deviation, Job, TaskHandle, World
-from loopspec.conformance.structured import SECOND, TASKS, Names, Primitives, Scope, Supervised, TasksOnly
+from loopspec.conformance.adapter import GROUPS, Deviation, Job, TaskHandle, World
+from loopspec.conformance.structured import (
+    SECOND,
+    TASKS,
+    Group,
+    Names,
+    Primitives,
+    Scope,
+    Supervised,
+    TasksOnly,
+)
 
 
 class _Clock(trio.abc.Clock):
@@ -75,7 +83,15 @@ def _scope(seconds: float | None) -> trio.CancelScope:
     return trio.CancelScope(deadline=math.inf if seconds is None else trio.current_time() + seconds)
 
 
-_NAMES = Names(trio.Event, _scope, trio.Lock, trio.Semaphore, trio.Condition, trio.open_memory_channel[int])
+_NAMES = Names(
+    trio.Event,
+    _scope,
+    trio.Lock,
+    trio.Semaphore,
+    trio.Condition,
+    trio.open_memory_channel[int],
+    trio.open_nursery,
+)
 
 
 class TrioLoop(TasksOnly):
@@ -88,7 +104,7 @@ class TrioLoop(TasksOnly):
             "the order within a batch is random by design: of two ready tasks one may step twice in a row",
         )
     }
-    shows: ClassVar[frozenset[str]] = TASKS - {"Report", "Closing", "Trespass"}
+    shows: ClassVar[frozenset[str]] = (TASKS | GROUPS) - {"Report", "Closing", "Trespass"}
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -181,12 +197,13 @@ class TrioLoop(TasksOnly):
     def scope(self, delay: int | None) -> Scope:
         return Scope(_NAMES, delay)
 
+    def group(self) -> Group:
+        return Group(_NAMES)
+
     # -- worker threads
 
     def start_workers(self, count: int) -> None:
         self._limiter = trio.CapacityLimiter(count)
-        for _ in range(count):
-            self._cache._idle_workers[_thread_cache.WorkerThread(self._cache)] = None
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
         return trio.to_thread.run_sync(function, limiter=self._limiter, abandon_on_cancel=True)
