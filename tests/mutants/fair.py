@@ -75,8 +75,10 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-one-client-after-another",
         clause="FAIR.SILENT_CLIENT.DELAYS_NOBODY",
         path=STREAMS,
-        old="                group.start_soon(_handle, handler, await listener.accept())\n",
-        new="                await _handle(handler, await listener.accept())\n",
+        old="                connections.begin(await listener.accept())\n",
+        new="""                with await listener.accept() as stream:
+                    await handler(stream)
+""",
         story="The server serves a client to its end before it accepts the next.",
     ),
     Mutant(
