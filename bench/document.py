@@ -44,8 +44,8 @@ WHY = """\
   since which turn.
 - **Of the CPU time of a request** the kernel takes the most, four fifths of the bare loop's, and from all
   alike. So no loop in Python is further ahead of asyncio than the bare one, whatever it saves.
-- **An idle connection** of a protocol or of a callback is smaller: nothing is suspended there, and the price
-  is that the state between two requests is the programmer's to keep.
+- **An idle connection** of uvloop's Protocol or of a callback is smaller: nothing is suspended there, and the
+  price is that the state between two requests is the programmer's to keep.
 - **20,000 schedules a second** are out of the explorer's reach. No schedule is left out as equivalent, and
   coroutines cannot be copied, so that each is a run from the beginning: a reactor is made, three clients come
   and are accepted, ten turns pass, and all is closed again. A third of a schedule's time is refloop's own, as
