@@ -75,8 +75,8 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-callbacks-before-io",
         clause="FAIR.PHASES.NONE_STARVES",
         path=REACTOR,
-        old="            self._dispatch(batch)\n",
-        new="            if not self.ready:\n                self._dispatch(batch)\n",
+        old="            if batch:\n",
+        new="            if batch and not self.ready:\n",
         story="While callbacks or tasks are ready, no event is dispatched.",
         report="https://github.com/dabeaz/curio/issues/112",
     ),
@@ -84,8 +84,10 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-one-client-after-another",
         clause="FAIR.SILENT_CLIENT.DELAYS_NOBODY",
         path=STREAMS,
-        old="                group.start_soon(_handle, handler, await listener.accept())\n",
-        new="                await _handle(handler, await listener.accept())\n",
+        old="                connections.begin(await listener.accept())\n",
+        new="""                with await listener.accept() as stream:
+                    await handler(stream)
+""",
         story="The server serves a client to its end before it accepts the next.",
     ),
     Mutant(

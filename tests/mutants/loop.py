@@ -125,8 +125,8 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         name="loop-drops-who-fails",
         clause="LOOP.HANDLER.ERROR_CONTAINED",
         path=REACTOR,
-        old="            self._handler(events)\n        except Exception as error:\n",
-        new="""            self._handler(events)
+        old="            handler(events)\n        except Exception as error:\n",
+        new="""            handler(events)
         except Exception as error:
             self.disarm()
 """,
