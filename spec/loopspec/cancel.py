@@ -278,9 +278,10 @@ class NoSpin:
                 return NoSpin(self.inside.put(event.task, None), self.pending, self.polls, self.busy)
             case End(task=task):
                 return NoSpin(self.inside.drop(task), self.pending.drop(task), self.polls, self.busy)
+            case Step(task=task) if task in self.pending:
+                return self
             case Step() | Run() | TimerFire() | Dispatch():
-                idles = self.busy or (isinstance(event, Step) and event.task in self.pending)
-                return self if idles else replace(self, busy=True)
+                return self if self.busy else replace(self, busy=True)
             case CancelRequest(task=task) | ScopeCancel(task=task) if task in self.inside:
                 return replace(self, pending=self.pending.put(task, None))
             case WaitBegin(timeout=timeout):

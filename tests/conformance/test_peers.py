@@ -33,7 +33,7 @@ from loopspec.trace import Event
 SEED = 1
 PEERS: dict[str, MakeLoop] = {"curio": CurioLoop, "trio": TrioLoop, "uvloop": UvloopLoop}
 PEERS |= {"anyio-asyncio": AnyioOnAsyncio, "anyio-trio": AnyioOnTrio}
-JUDGED = {"asyncio": AsyncioLoop, **PEERS}
+JUDGED: dict[str, MakeLoop] = {"asyncio": AsyncioLoop, **PEERS}
 
 #: The first job starts a thread, and Thread.start waits for the new thread: of a pool that is cold.
 COLD = {"CALL.AWAIT.SUSPENDS_TASK_ONLY", "LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT"}
@@ -160,8 +160,8 @@ def drawn(count: int) -> list[Scenario]:
 def test_the_same_token_gives_the_same_verdict_twenty_times_out_of_twenty(name: str) -> None:
     """In two processes, whose hashes have different seeds, and of every family."""
     make = JUDGED[name]
-    assert isinstance(make, type)
     judge = Judge(select(), make.shows)
+    assert isinstance(make, type)
     tokens = [s.token_of(scenario) for scenario in drawn(6)[5::6]]
     verdicts: dict[str, set[tuple[str, ...]]] = {token: set() for token in tokens}
     for _ in range(2):

@@ -34,7 +34,7 @@ from hypothesis.errors import Flaky
 
 from loopspec.clause import Clause, Profile, select
 from loopspec.conformance import calls, modelled, servers
-from loopspec.conformance.adapter import Adapter, Deviation, World
+from loopspec.conformance.adapter import Adapter, Deviation, IncompatibleError, World
 from loopspec.conformance.families import FAMILIES, Family
 from loopspec.conformance.interleaving import told
 from loopspec.conformance.isolation import Isolated, in_one_line
@@ -510,6 +510,8 @@ def _judge_loop(
                 result = campaign.result(f"the adapter of {name} raised {in_one_line(error)}")
     except ModuleNotFoundError as error:
         result.absent = _how_to_install(entry, str(error.name))
+    except IncompatibleError as error:
+        result.absent = f"cannot run here, and skipped: {error}"
     except Exception as error:
         result.trouble = f"the adapter of {name} ({entry.value}) cannot be loaded: {in_one_line(error)}"
     tell.send(result)

@@ -51,6 +51,7 @@ from loopspec import trace
 from loopspec.conformance import scenario as script
 from loopspec.conformance.adapter import (
     Adapter,
+    Cancellable,
     Connection,
     Group,
     OffersBuffers,
@@ -1717,8 +1718,9 @@ class Lockstep:
         await self._groups.enter(task.number, group, lambda: self._perform(task, body), waits)
 
     def _cancel_scope(self, scope: _Scope) -> None:
-        self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=False))
-        scope.handle.cancel()
+        if isinstance(scope.handle, Cancellable):
+            self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=False))
+            scope.handle.cancel()
 
     async def _operate(
         self, task: _Task, name: str, reason: Reason, key: int, call: Callable[[], Awaitable[T]]

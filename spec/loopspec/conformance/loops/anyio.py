@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from importlib.metadata import version
@@ -38,12 +39,15 @@ from loopspec.conformance.adapter import (
 )
 from loopspec.conformance.loops.asyncio import AsyncioLoop
 from loopspec.conformance.loops.trio import TrioLoop
-from loopspec.conformance.structured import SECOND, Names, Primitives, Scope, Supervised
+from loopspec.conformance.structured import SECOND, Group, Names, Primitives, Scope, Supervised
 
 _VERSION = version("anyio")
 
 for _name in ("asyncio", "trio"):  # AnyIO imports them late, in a turn of the first run
     import_module(f"anyio._backends._{_name}")
+
+# A task group of AnyIO's that takes no more tasks has made the coroutine by the time it refuses.
+warnings.filterwarnings("ignore", "coroutine 'Supervised.run' was never awaited", RuntimeWarning)
 
 
 def _scope(seconds: float | None) -> anyio.CancelScope:
@@ -73,6 +77,7 @@ _NAMES = Names(
     anyio.Semaphore,
     anyio.Condition,
     _channel,
+    anyio.create_task_group,
 )
 
 
@@ -125,6 +130,9 @@ class AnyioOnTrio(TrioLoop):
 
     def scope(self, delay: int | None) -> Scope:
         return Scope(_NAMES, delay)
+
+    def group(self) -> Group:
+        return Group(_NAMES)
 
     def start_workers(self, count: int) -> None:
         self._offload.most = count
@@ -188,6 +196,9 @@ class AnyioOnAsyncio(AsyncioLoop):
 
     def scope(self, delay: int | None) -> Scope:  # type: ignore[override] # as above
         return Scope(_NAMES, delay)
+
+    def group(self) -> Group:  # type: ignore[override] # as above
+        return Group(_NAMES)
 
     # -- worker threads
 

@@ -35,8 +35,17 @@ import trio
 import trio.testing
 from trio._core import _io_epoll, _run, _thread_cache
 
-from loopspec.conformance.adapter import Deviation, Job, TaskHandle, World
-from loopspec.conformance.structured import SECOND, TASKS, Names, Primitives, Scope, Supervised, TasksOnly
+from loopspec.conformance.adapter import GROUPS, Deviation, Job, TaskHandle, World
+from loopspec.conformance.structured import (
+    SECOND,
+    TASKS,
+    Group,
+    Names,
+    Primitives,
+    Scope,
+    Supervised,
+    TasksOnly,
+)
 
 
 class _Clock(trio.abc.Clock):
@@ -74,7 +83,15 @@ def _scope(seconds: float | None) -> trio.CancelScope:
     return trio.CancelScope(deadline=math.inf if seconds is None else trio.current_time() + seconds)
 
 
-_NAMES = Names(trio.Event, _scope, trio.Lock, trio.Semaphore, trio.Condition, trio.open_memory_channel[int])
+_NAMES = Names(
+    trio.Event,
+    _scope,
+    trio.Lock,
+    trio.Semaphore,
+    trio.Condition,
+    trio.open_memory_channel[int],
+    trio.open_nursery,
+)
 
 
 class TrioLoop(TasksOnly):
@@ -87,7 +104,7 @@ class TrioLoop(TasksOnly):
             "the order within a batch is random by design: of two ready tasks one may step twice in a row",
         )
     }
-    shows: ClassVar[frozenset[str]] = TASKS - {"Report", "Closing", "Trespass"}
+    shows: ClassVar[frozenset[str]] = (TASKS | GROUPS) - {"Report", "Closing", "Trespass"}
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -179,6 +196,9 @@ class TrioLoop(TasksOnly):
 
     def scope(self, delay: int | None) -> Scope:
         return Scope(_NAMES, delay)
+
+    def group(self) -> Group:
+        return Group(_NAMES)
 
     # -- worker threads
 
