@@ -120,7 +120,8 @@ each time; a ratio is taken within a round. Shown are the median and, in bracket
 time is the server's, user and kernel, which the load reads from the server's own clock as the counted
 requests begin and end. Instructions are the user's, counted under cachegrind as the difference between two
 runs. The thresholds of glibc's malloc are pinned, the same for all. The handlers are those of `bench/echo.py`
-and `bench/micro.py`, on the public interface of each loop; nobody observes refloop.
+and `bench/micro.py`, on the public interface of each loop; nobody observes refloop. The explorer, the judge
+and the search of states have no peers: theirs is the CPU time of the bench's own process.
 """
 
 CROWDED = """\

@@ -39,35 +39,33 @@ class BytesPrefix:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Receive():
+                data, sent = event.data, self.outbound
+                if sent is None:
+                    return self
+                if sent.startswith(data):
+                    after = BytesPrefix(self.inbound, sent[len(data) :], self.echo)
+                    return Kept(after) if data else after
+                broken = BytesPrefix(self.inbound, None, self.echo)
+                return self._strayed(f"client {event.stream}", data, sent, broken)
+            case Read():
+                data, sent = event.data, self.inbound
+                if sent is None:
+                    return self
+                if sent.startswith(data):
+                    after = BytesPrefix(sent[len(data) :], self.outbound)
+                    return Kept(after) if data else after
+                return self._strayed("the server", data, sent, BytesPrefix(None, self.outbound))
             case Send() if not self.echo:
                 return self if self.inbound is None else BytesPrefix(self.inbound + event.data, self.outbound)
             case Send() | Write():
                 if self.outbound is None:
                     return self
                 return BytesPrefix(self.inbound, self.outbound + event.data, self.echo)
-            case Read():
-                data = event.data
-                if self.inbound is None:
-                    return self
-                if self.inbound.startswith(data):
-                    return self._arrived(data, BytesPrefix(self.inbound[len(data) :], self.outbound))
-                return self._strayed("the server", data, self.inbound, BytesPrefix(None, self.outbound))
-            case Receive():
-                data = event.data
-                if self.outbound is None:
-                    return self
-                if self.outbound.startswith(data):
-                    after = BytesPrefix(self.inbound, self.outbound[len(data) :], self.echo)
-                    return self._arrived(data, after)
-                broken = BytesPrefix(self.inbound, None, self.echo)
-                return self._strayed(f"client {event.stream}", data, self.outbound, broken)
             case Connect(echo=True):
                 return BytesPrefix(echo=True)
             case _:
                 return self
-
-    def _arrived(self, data: bytes, after: BytesPrefix) -> Progress:
-        return Kept(after) if data else after
 
     def _strayed(self, who: str, data: bytes, sent: bytes, after: BytesPrefix) -> Progress:
         return Broken(
@@ -115,9 +113,8 @@ class EofAfterData:
                 return EofAfterData(self.inbound, self.outbound + size, self.carried + size, self.ended)
             case Read():
                 if event.data:
-                    return EofAfterData(
-                        self.inbound - len(event.data), self.outbound, self.carried, self.ended
-                    )
+                    left = self.inbound - len(event.data)
+                    return EofAfterData(left, self.outbound, self.carried, self.ended)
                 judged = "half" in self.ended and "gone" not in self.ended
                 return self._ends("the server", self.inbound) if judged else self
             case Receive():

@@ -142,8 +142,7 @@ class Campaign:
 
     def look_at_survey(self) -> None:
         """Judge what the kernel's own calls do: the same for every loop on this machine."""
-        for event in self._survey:
-            self._surveyor.after(event)
+        self._surveyor.read(self._survey)
         for violation in self._surveyor.violations:
             self._broken[violation.clause] += 1
             words = ("the survey of the kernel's own calls: `loopspec calls` shows it",)
@@ -269,8 +268,7 @@ class Campaign:
         except Exception as error:
             crash = error
         judge.restart()
-        for event in events:
-            judge.after(event)
+        judge.read(events)
         if crash is not None and not judge.violations:
             raise crash
         return tuple(events)
@@ -288,8 +286,7 @@ class Campaign:
         survey of all clauses is what counts accidents, if they show again."""
         ran = isolated(scenario)
         judge.restart()
-        for event in ran.events:
-            judge.after(event)
+        judge.read(ran.events)
         if ran.accident is not None and judge is self._judge:
             again = isolated(scenario).accident
             if again is None:
