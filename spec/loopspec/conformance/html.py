@@ -149,6 +149,7 @@ _ON_PAPER = 8
 def _matrix(
     results: Results, clauses: Sequence[Clause], evidence: Mapping[str, Evidence], setting: Setting
 ) -> Iterator[str]:
+    results = {name: loop for name, loop in results.items() if loop.absent is None}
     many = ' class="many"' if len(results) > _ON_PAPER else ""
     yield f'<div class="wide"><table id="matrix"{many}>\n<thead><tr><th scope="col">clause</th>'
     for name in results:
