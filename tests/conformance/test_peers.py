@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -17,13 +18,13 @@ import pytest
 from loopspec import trace
 from loopspec.clause import select
 from loopspec.conformance import scenario as s
+from loopspec.conformance.adapter import IncompatibleError
 from loopspec.conformance.campaign import Campaign, MakeLoop
 from loopspec.conformance.families import FAMILIES
 from loopspec.conformance.isolation import Isolated
 from loopspec.conformance.lockstep import Hand, Lockstep, hand
 from loopspec.conformance.loops.anyio import AnyioOnAsyncio, AnyioOnTrio
 from loopspec.conformance.loops.asyncio import AsyncioLoop
-from loopspec.conformance.loops.curio import CurioLoop
 from loopspec.conformance.loops.trio import TrioLoop
 from loopspec.conformance.loops.uvloop import UvloopLoop
 from loopspec.conformance.scenario import Scenario
@@ -31,8 +32,12 @@ from loopspec.judge import Judge, Verdict
 from loopspec.trace import Event
 
 SEED = 1
-PEERS: dict[str, MakeLoop] = {"curio": CurioLoop, "trio": TrioLoop, "uvloop": UvloopLoop}
+PEERS: dict[str, MakeLoop] = {"trio": TrioLoop, "uvloop": UvloopLoop}
 PEERS |= {"anyio-asyncio": AnyioOnAsyncio, "anyio-trio": AnyioOnTrio}
+with suppress(IncompatibleError):
+    from loopspec.conformance.loops.curio import CurioLoop
+
+    PEERS["curio"] = CurioLoop
 JUDGED: dict[str, MakeLoop] = {"asyncio": AsyncioLoop, **PEERS}
 
 #: The first job starts a thread, and Thread.start waits for the new thread: of a pool that is cold.
