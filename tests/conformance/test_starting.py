@@ -15,7 +15,7 @@ def suspended() -> int:
 
 
 def test_who_starts_a_thread_is_suspended_every_time() -> None:
-    """Given 200 starts, of which some would find the thread up already, then each has suspended its caller."""
+    """Given 200 starts, of which some would find the thread up already, then each suspends its caller."""
     counts = []
     with begun_asleep():
         for _ in range(200):
