@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench import explorer
 from bench.echo import SERVERS
 from bench.measure import (
     Load,
@@ -253,6 +254,15 @@ def task_memory(settings: Settings) -> list[Table]:
     return [Table("task memory", "resident bytes", values)]
 
 
+def explored(settings: Settings) -> list[Table]:
+    """CPU time of the explorer for a schedule, with its trace off."""
+    schedules = max(500, round(explorer.SCHEDULES * settings.scale))
+    seconds = explorer.seconds_a_schedule(settings.rounds, schedules)
+    a_second = f"{1 / Spread.of(seconds).median:,.0f} schedules a second and processor"
+    values = {explorer.SCOPE: {OURS: [each * 1e6 for each in seconds]}}
+    return [Table("explorer", "CPU time a schedule, µs", values, (a_second,))]
+
+
 BENCHES: Final[dict[str, Callable[[Settings], list[Table]]]] = {
     "echo": echo,
     "instructions": count_instructions,
@@ -264,6 +274,7 @@ BENCHES: Final[dict[str, Callable[[Settings], list[Table]]]] = {
     "posts": _micro("posts", "a post of another thread, in a flood", 100_000, wall=True),
     "to-thread": _micro("to-thread", "a round trip to a worker thread", 3_000, wall=True),
     "task-memory": task_memory,
+    "explorer": explored,
 }
 """The benches by name."""
 
@@ -302,6 +313,7 @@ TARGETS: Final = (
 
 INSTRUCTIONS_AT_MOST: Final = 12_000
 GROWTH_AT_MOST: Final = 1.3
+SCHEDULES_AT_LEAST: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +345,12 @@ def outcomes(tables: Sequence[Table]) -> list[Outcome]:
         few, many = grown.rounds.values()
         growth = ratio(many[OURS], few[OURS]).median
         found.append(_at_most("growth, 10,000 connections ÷ 100", growth, GROWTH_AT_MOST, "{:.2f}"))
+    schedules = by_title.get("explorer")
+    if schedules is not None:
+        for setting, loops in schedules.panels.items():
+            rate = 1e6 / loops[OURS].median
+            what, wanted = f"explorer, {setting}", f"at least {SCHEDULES_AT_LEAST:,} schedules a second"
+            found.append(Outcome(what, wanted, f"{rate:,.0f}", rate >= SCHEDULES_AT_LEAST))
     return found
 
 

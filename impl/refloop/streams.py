@@ -24,11 +24,10 @@ from typing import Final, Protocol, Self, TypeAlias
 
 from refloop.errors import BusyResourceError, ClosedResourceError
 from refloop.groups import TaskGroup
-from refloop.here import current_runtime
+from refloop.here import current_reactor, current_runtime
 from refloop.kernel import MILLISECOND
-from refloop.reactor import Direction
 from refloop.tasks import CHECKPOINT, Trap, checkpoint, suspend
-from refloop.waits import Readiness, notify_closing, sleep, wait_writable
+from refloop.waits import Readable, Writable, notify_closing, sleep, wait_writable
 from refloop.workers import getaddrinfo
 
 RECEIVE_BYTES: Final = 65_536
@@ -75,16 +74,15 @@ class SocketStream:
     One task may receive while another sends; two in one direction are refused. ``with stream:`` closes it.
     """
 
-    __slots__ = ("_readable", "_runtime", "_sending", "closed", "socket")
+    __slots__ = ("_readable", "_sending", "closed", "socket")
 
     def __init__(self, socket: StreamSocket) -> None:
         socket.setblocking(False)
         self.socket = socket
         self.closed = False
         self._sending = False
-        self._runtime = current_runtime()
-        reactor = self._runtime.reactor
-        self._readable = Readiness(reactor, reactor.slot(socket), Direction.READ)
+        reactor = current_reactor()
+        self._readable = Readable(reactor, reactor.slot(socket))
 
     @types.coroutine
     def receive(self, max_bytes: int = RECEIVE_BYTES) -> Generator[Trap, None, bytes]:
@@ -97,9 +95,10 @@ class SocketStream:
             raise ValueError(
                 f"{max_bytes} bytes cannot be told from the end of the stream: ask for one or more"
             )
+        readable = self._readable
         while True:
-            yield self._readable
-            self._readable.release()
+            yield readable
+            readable.slot.reader = None  # release(), and no call
             if self.closed:
                 raise ClosedResourceError("the stream was closed before the task that was woken ran")
             try:
@@ -129,8 +128,8 @@ class SocketStream:
 
     @types.coroutine
     def _send_rest(self, rest: memoryview) -> Generator[Trap, None, None]:
-        runtime, self._sending = self._runtime, True
-        writable = Readiness(runtime.reactor, runtime.reactor.slot(self.socket), Direction.WRITE)
+        reactor, self._sending = self._readable.reactor, True
+        writable = Writable(reactor, reactor.slot(self.socket))
         try:
             while rest:
                 yield writable
@@ -180,8 +179,8 @@ class Listener:
         socket.setblocking(False)
         self.socket = socket
         self.closed = False
-        reactor = current_runtime().reactor
-        self._readable = Readiness(reactor, reactor.slot(socket), Direction.READ)
+        reactor = current_reactor()
+        self._readable = Readable(reactor, reactor.slot(socket))
 
     async def accept(self) -> SocketStream:
         """Wait for a connection and return its stream.

@@ -7,12 +7,11 @@ the other rules say what the table cannot, who else runs meanwhile, and whether 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,
@@ -428,15 +427,16 @@ class OncePerWake:
         )
 
     def _suspended(self, task: int, reason: Reason, key: int) -> OncePerWake:
-        stamp = self.streams[key].stamp if reason == "read" and key in self.streams else 0
-        wait = _Wait(reason, key, stamp, task in self.entered)
+        stream = self.streams.get(key) if reason == "read" else None
+        entered = self.entered.drop(task)
+        wait = _Wait(reason, key, 0 if stream is None else stream.stamp, entered is not self.entered)
         return OncePerWake(
             self.waits.put(task, wait),
             self.settled,
             self.ended,
             self.cancelled,
             self.streams,
-            self.entered if task in self.queued else self.entered.drop(task),
+            entered if self.queued.get(task) is None else self.entered,
             self.unsure.drop(task),
             self.queued,
         )
@@ -493,7 +493,7 @@ class OncePerWake:
         return replace(self, queued=self.queued.drop(task), entered=self.entered.drop(task))
 
     def _returns(self, task: int, outcome: Outcome) -> Progress:
-        before = self._begun(task) if task in self.queued else self
+        before = self if self.queued.get(task) is None else self._begun(task)
         wait = self.unsure.get(task)
         if wait is None:
             return before
@@ -510,10 +510,10 @@ class OncePerWake:
                 return wait.key in self.settled
             case "join":
                 return wait.key in self.ended
-            case "read" if wait.key in self.streams:
-                stream = self.streams[wait.key]
-                return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint" | "primitive" | "rpc" | "room" | "group":
+            case "read":
+                stream = self.streams.get(wait.key)
+                return stream is None or stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
+            case "write" | "checkpoint" | "primitive" | "rpc" | "room" | "group":
                 return True
 
     def _ends(self) -> Progress:
@@ -586,12 +586,11 @@ class OneReason:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Await(task=task, reason=reason, key=key):
-                return replace(
-                    self, waits=self.waits.put(task, (reason, key)), suspects=self.suspects.drop(task)
-                )
-            case Step(task=task, at=at) if task in self.waits:
-                return self._resumed(task, self.waits[task], at)
+            case Step(task=task, at=at):
+                wait = self.waits.get(task)
+                return self if wait is None else self._resumed(task, wait, at)
+            case Await():
+                return self._suspended(event)
             case Settle(reason=reason, key=key):
                 return self._settles((reason, key))
             case CancelRequest(task=task) | ScopeCancel(task=task):
@@ -610,6 +609,11 @@ class OneReason:
             case _:
                 return self
 
+    def _suspended(self, event: Await) -> OneReason:
+        waits = self.waits.put(event.task, (event.reason, event.key))
+        suspects = self.suspects.drop(event.task)
+        return OneReason(waits, self.settled, self.left, self.stirred, suspects, self.excused)
+
     def _settles(self, cause: _Cause) -> OneReason:
         stirred = self.stirred
         for task, left in self.left:
@@ -618,6 +622,10 @@ class OneReason:
         return replace(self, settled=self.settled.put(cause, None), stirred=stirred)
 
     def _resumed(self, task: int, wait: _Cause, at: int) -> Progress:
+        if not (self.left or self.stirred or self.excused):  # nobody has been taken out of a wait
+            return OneReason(
+                self.waits.drop(task), self.settled, self.left, self.stirred, self.suspects, self.excused
+            )
         passed = [entry for entry in self.left if entry[1][0] == "sleep" and entry[1][1] <= at]
         other = self.stirred.get(task) or next((cause for who, cause in passed if who == task), None)
         excused = self.excused.get(task, 0)
@@ -717,11 +725,11 @@ class AlwaysOrNever:
                 return self
 
     def _succeeds(self, operation: str, *, suspended: bool) -> Progress:
-        if operation not in self.habits:
-            return AlwaysOrNever(self.suspended, self.habits.put(operation, suspended))
-        habit = self.habits[operation]
+        habit = self.habits.get(operation)
         if habit is suspended:
             return Kept(self)
+        if operation not in self.habits:
+            return AlwaysOrNever(self.suspended, self.habits.put(operation, suspended))
         if habit is None:
             return self
         return Broken(
@@ -798,14 +806,16 @@ class NotByKernel:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Step(task=task):
+                if task == self.running:
+                    return self
+                return NotByKernel(task, self.switches + 1, self.besides, self.suspended, self.fewest)
+            case Dispatch() | Run() | TimerFire() | Submit() | JobStart():
+                return self if self.besides else replace(self, besides=True)
             case WaitReturn():
                 return NotByKernel(fewest=self.fewest, besides=False)
-            case Step(task=task) if task != self.running:
-                return replace(self, running=task, switches=self.switches + 1)
             case Suspend(thread="loop"):
                 return replace(self, suspended=True)
-            case Dispatch() | TimerFire() | Run() | Submit() | JobStart():
-                return replace(self, besides=True)
             case WaitBegin():
                 return self._turn_over()
             case Objects(descriptors=descriptors, tasks=tasks):
@@ -945,12 +955,12 @@ class DeadlockReported:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Step() | Spawn():
+                return self._with(event.task, None)
+            case Await():
+                return self._with(event.task, event.reason)
             case Alone():
                 return replace(self, alone=True)
-            case Spawn(task=task) | Step(task=task):
-                return replace(self, tasks=self.tasks.put(task, None))
-            case Await(task=task, reason=reason):
-                return replace(self, tasks=self.tasks.put(task, reason))
             case Done(task=task) | Vanish(task=task):
                 return replace(self, tasks=self.tasks.drop(task))
             case TimerArm(timer=number):
@@ -974,11 +984,14 @@ class DeadlockReported:
             case _:
                 return self
 
+    def _with(self, task: int, reason: Reason | None) -> DeadlockReported:
+        return DeadlockReported(self.alone, self.tasks.put(task, reason), self.others)
+
     def _has(self, kind: str, number: int) -> DeadlockReported:
-        return replace(self, others=self.others.put((kind, number), None))
+        return DeadlockReported(self.alone, self.tasks, self.others.put((kind, number), None))
 
     def _has_not(self, kind: str, number: int) -> DeadlockReported:
-        return replace(self, others=self.others.drop((kind, number)))
+        return DeadlockReported(self.alone, self.tasks, self.others.drop((kind, number)))
 
     def _waiters(self) -> tuple[int, ...]:
         return tuple(sorted(self.tasks))
@@ -1049,8 +1062,10 @@ class ChildWithinParent:
                 return self._with(group, self.groups[group].fails(turn, value))
             case Done(turn=turn, task=task, outcome=outcome, value=value) if task in self.homes:
                 return self._child_ends(turn, task, outcome, value)
-            case End(turn=turn, task=task, outcome="value") if self.homes.get(task) in self.groups:
-                return self._succeeds(turn, task, self.groups[self.homes[task]].failed)
+            case End(turn=turn, task=task, outcome="value"):
+                home = self.homes.get(task)
+                own = None if home is None else self.groups.get(home)
+                return self if own is None else self._succeeds(turn, task, own.failed)
             case GroupExit(group=group, errors=errors) if group in self.groups:
                 return self._ends(group, self.groups[group], errors)
             case Quiescent():

@@ -176,17 +176,34 @@ class Judge:
     def after(self, event: Event) -> None:
         """Read one event."""
         cls = type(event)
-        # The inner loop. What most rules make of most events is the same state, or another.
+        # The inner loop. What most rules make of most events is the same state, or another, or that a clause
+        # was kept, and that is seen to on the spot: :meth:`_read` says the same with a call or two more.
         for slices in self._whole[cls]:
             before = slices.whole
             progress = before.after(event)
             if progress is before:
                 continue
-            if type(progress) is Kept or type(progress) is Broken:
+            if type(progress) is Kept:
+                slices.finding.exercised += 1
+                progress = progress.next
+            elif type(progress) is Broken:
                 progress = self._news(slices.finding, event, progress)
             slices.whole = slices.first if progress is None else progress
         for slices, key_of in self._one[cls]:
-            self._read(slices, key_of(event), event)
+            key, open = key_of(event), slices.open
+            before = open.get(key, slices.first)
+            progress = before.after(event)
+            if progress is before:
+                continue
+            if type(progress) is Kept:
+                slices.finding.exercised += 1
+                progress = progress.next
+            elif type(progress) is Broken:
+                progress = self._news(slices.finding, event, progress)
+            if progress is None:
+                open.pop(key, None)
+            else:
+                open[key] = progress
         for slices, keys_of in self._many[cls]:
             for key in keys_of(event):
                 self._read(slices, key, event)

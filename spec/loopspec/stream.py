@@ -7,10 +7,8 @@ rules are written for one stream, and follow it in both directions.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import value
+from loopspec.frozen import replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
 

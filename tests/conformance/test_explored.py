@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from loopspec import trace
 from loopspec.clause import select
 from loopspec.conformance.cli import main
-from loopspec.conformance.exploration import Request, explore
+from loopspec.conformance.exploration import Bench, Request, explore
 from loopspec.conformance.explorer import Budget
 from loopspec.conformance.loops.refloop import RefloopLoop
 from loopspec.conformance.modelled import Case, case_token
@@ -86,7 +87,7 @@ def test_a_file_of_another_search_is_refused(tmp_path: Path) -> None:
         (("--scope", "nowhere"), "no scope is named 'nowhere': there are three-clients"),
         (("--strategy", "luck"), "no strategy is named 'luck': there are exhaustive"),
         (("--replay", "x"), "replay token 'x' is not of version 1"),
-        (("--replay", "case:7:x:1-y"), "is of version '7' and not 1"),
+        (("--replay", "case:7:x:1-y"), "is of version '7' and not 2"),
         (("--resume", "/no/such/place"), "cannot write /no/such/place"),
         (("--schedules", "0"), "0 is not in the range"),
     ],
@@ -104,6 +105,17 @@ def test_a_token_shows_its_run_again() -> None:
     assert result.exit_code == 0
     assert "on the calm kernel, schedule: 0 1" in result.output
     assert "every clause is kept" in result.output
+
+
+def test_a_trace_that_was_judged_is_known_and_not_taken_for_another() -> None:
+    """Given two traces whose events have the same fields and are of two kinds, then each is judged, once."""
+    bench = Bench(RefloopLoop, select(["TIMER"]))
+    armed = trace.TimerArm(turn=0, timer=0, at=0, delay=5, deadline=5)
+    early = (armed, trace.TimerFire(0, 0, 1))
+    other = (armed, trace.TimersHeld(0, 0, 1))
+    assert list(bench.judged(early)) == ["TIMER.FIRE.NEVER_EARLY"]
+    assert bench.judged(other) == {}
+    assert bench.judged(early) is bench.judged(early)
 
 
 def test_a_family_is_a_scope_and_the_same_under_the_same_seed() -> None:

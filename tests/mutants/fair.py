@@ -21,8 +21,8 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-edge-not-drained",
         clause="FAIR.READY.BOUNDED_WAIT",
         path=REACTOR,
-        old="{Direction.READ: IN | RDHUP,",
-        new="{Direction.READ: IN | RDHUP | ET,",
+        old="{READ: IN | RDHUP,",
+        new="{READ: IN | RDHUP | ET,",
         story="Readers are told of the edge alone, and what one read leaves behind stays there for ever.",
         report="https://github.com/tokio-rs/mio/issues/45",
     ),
@@ -57,11 +57,8 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-io-before-timers",
         clause="FAIR.PHASES.NONE_STARVES",
         path=REACTOR,
-        old="            self._dispatch(batch)\n            self._fire_due()\n",
-        new="""            self._dispatch(batch)
-            if not batch:
-                self._fire_due()
-""",
+        old="            if self.timers.buckets:\n                self._fire_due()\n",
+        new="            if self.timers.buckets and not batch:\n                self._fire_due()\n",
         story="Timers fire only in a turn without events: I/O that is always ready starves them.",
         report="https://github.com/joyent/libuv/issues/154",
     ),
@@ -69,11 +66,8 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-callbacks-before-io",
         clause="FAIR.PHASES.NONE_STARVES",
         path=REACTOR,
-        old="            self._dispatch(batch)\n            self._fire_due()\n",
-        new="""            if not self.ready:
-                self._dispatch(batch)
-            self._fire_due()
-""",
+        old="            self._dispatch(batch)\n",
+        new="            if not self.ready:\n                self._dispatch(batch)\n",
         story="While callbacks or tasks are ready, no event is dispatched.",
         report="https://github.com/dabeaz/curio/issues/112",
     ),

@@ -39,21 +39,29 @@ from loopspec.judge import Judge, Violation
 from loopspec.trace import Event
 
 _FORMAT = 1
-_COLLECT_EVERY = 2_000
+_COLLECT_ALL_EVERY = 20_000
 _TELL_EVERY = 0.25
 _PATIENCE = 3
 """Seconds of processor time for one run, which takes a thousandth of that."""
 
 
+_KNOWN_AT_MOST = 1_000_000
+
+
 class Bench:
     """Plays cases on one loop, and has them judged; a run fails by a MUST, or with ``shoulds`` by a SHOULD as
-    well."""
+    well.
+
+    A verdict hangs on the trace alone, and many schedules come to the same trace: so one that has been judged
+    is not judged again, it is known by 64 bits of its events.
+    """
 
     def __init__(self, make: MakeLoop, clauses: Sequence[Clause], *, shoulds: bool = False) -> None:
         self._make = make
         self._shows = make.shows - NOT_SHOWN
         self._failing = {entry.id for entry in clauses if shoulds or entry.level is Level.MUST}
         self._judge = Judge(clauses, self._shows)
+        self._known: dict[int, dict[str, Violation | None]] = {}
 
     def play(self, case: Case, schedule: Taped) -> tuple[tuple[Event, ...], str | None]:
         """The trace of ``case`` under ``schedule``, and what exception the loop let out, if it did."""
@@ -71,15 +79,26 @@ class Bench:
     def broken(self, case: Case, schedule: Taped) -> dict[str, Violation | None]:
         """What a run fails by: the clauses that it breaks, or the exception."""
         events, raised = self.play(case, schedule)
-        self._judge.restart()
-        for event in events:
-            self._judge.after(event)
-        found: dict[str, Violation | None] = {}
-        for violation in self._judge.violations:
-            if violation.clause in self._failing:
-                found.setdefault(violation.clause, violation)
+        found = self.judged(events)
         if raised is not None and not found:
-            found[raised] = None
+            return {raised: None}
+        return found
+
+    def judged(self, events: tuple[Event, ...]) -> dict[str, Violation | None]:
+        """What a run with this trace fails by."""
+        known = hash((*map(type, events), *events))  # events of two kinds may have the same fields
+        found = self._known.get(known)
+        if found is None:
+            self._judge.restart()
+            for event in events:
+                self._judge.after(event)
+            found = {}
+            for violation in self._judge.violations:
+                if violation.clause in self._failing:
+                    found.setdefault(violation.clause, violation)
+            if len(self._known) >= _KNOWN_AT_MOST:
+                self._known.clear()
+            self._known[known] = found
         return found
 
     @property
@@ -176,8 +195,7 @@ def explore(
             if interrupted() or budget.is_spent(search.met.schedules):
                 ended = "interrupted" if interrupted() else "stopped"
                 break
-            if search.met.schedules % _COLLECT_EVERY == 0:
-                gc.collect()
+            gc.collect(0 if search.met.schedules % _COLLECT_ALL_EVERY else 2)
             now = time.monotonic()
             if now - told >= _TELL_EVERY:
                 met = search.met
@@ -282,12 +300,15 @@ def attended(played: Callable[[], int]) -> Iterator[None]:
 
 @contextmanager
 def _collecting_by_hand() -> Iterator[None]:
-    """Every run leaves the same garbage; to look for it now and then is enough."""
+    """Every run leaves a loop's worth of cycles and keeps nothing: so they are let go of between two runs,
+    while they are still in the processor's cache, and what was there before is not looked at again."""
     before = gc.isenabled()
     gc.disable()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         if before:
             gc.enable()
 
