@@ -10,7 +10,7 @@ from __future__ import annotations
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import replace, value
 from loopspec.judge import Broken, Kept, Progress
-from loopspec.trace import Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
+from loopspec.trace import Await, Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
 
 
 def _shown(data: bytes) -> str:
@@ -24,47 +24,60 @@ def _shown(data: bytes) -> str:
     Profile.KERNEL,
     source="POSIX",
     watches={Send: "stream", Receive: "stream"},
-    also={Read: "stream", Write: "stream", Connect: "stream"},
+    also={Read: "stream", Write: "stream", Connect: "stream", Await: "key"},
 )
 @value
 class BytesPrefix:
     """What a reader has received is at every moment a prefix of what its peer has sent."""
 
     # What is on its way, in each direction; None once a direction is broken. Of an echo server's stream only
-    # the client's end is told, and what it has sent is what it is to receive.
+    # the client's end is told, and what it has sent is what it is to receive. Of two tasks that read one
+    # stream at a time, which was first is not told by which returns first: each has some of what is on its
+    # way, and no byte comes twice.
 
     inbound: bytes | None = b""
     outbound: bytes | None = b""
     echo: bool = False
+    reader: int | None = None
+    rivals: bool = False  # another task reads, too, and not all has been read since
 
     def after(self, event: Event) -> Progress:
         match event:
             case Send() if not self.echo:
-                return self if self.inbound is None else BytesPrefix(self.inbound + event.data, self.outbound)
+                return self if self.inbound is None else self._with(self.inbound + event.data, self.outbound)
             case Send() | Write():
                 if self.outbound is None:
                     return self
-                return BytesPrefix(self.inbound, self.outbound + event.data, self.echo)
+                return self._with(self.inbound, self.outbound + event.data)
             case Read():
                 data = event.data
                 if self.inbound is None:
                     return self
-                if self.inbound.startswith(data):
-                    return self._arrived(data, BytesPrefix(self.inbound[len(data) :], self.outbound))
-                return self._strayed("the server", data, self.inbound, BytesPrefix(None, self.outbound))
+                place = self.inbound.find(data) if self.rivals else 0
+                if place >= 0 and self.inbound.startswith(data, place):
+                    left = self.inbound[:place] + self.inbound[place + len(data) :]
+                    after = self._with(left, self.outbound)
+                    return self._arrived(data, after if left else replace(after, reader=None, rivals=False))
+                return self._strayed("the server", data, self.inbound, self._with(None, self.outbound))
             case Receive():
                 data = event.data
                 if self.outbound is None:
                     return self
                 if self.outbound.startswith(data):
-                    after = BytesPrefix(self.inbound, self.outbound[len(data) :], self.echo)
-                    return self._arrived(data, after)
-                broken = BytesPrefix(self.inbound, None, self.echo)
+                    return self._arrived(data, self._with(self.inbound, self.outbound[len(data) :]))
+                broken = self._with(self.inbound, None)
                 return self._strayed(f"client {event.stream}", data, self.outbound, broken)
             case Connect(echo=True):
                 return BytesPrefix(echo=True)
+            case Await(task=task, reason="read") if self.reader is None:
+                return replace(self, reader=task)
+            case Await(task=task, reason="read") if task != self.reader and not self.rivals:
+                return replace(self, rivals=True)
             case _:
                 return self
+
+    def _with(self, inbound: bytes | None, outbound: bytes | None) -> BytesPrefix:
+        return BytesPrefix(inbound, outbound, self.echo, self.reader, self.rivals)
 
     def _arrived(self, data: bytes, after: BytesPrefix) -> Progress:
         return Kept(after) if data else after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loopspec.trace import Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
+from loopspec.trace import Await, Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
 from tests.spec.judging import exercised, refusal, refused
 
 PREFIX = "STREAM.BYTES.PREFIX"
@@ -29,6 +29,30 @@ def test_a_byte_that_is_skipped_is_refused_once() -> None:
     assert refused(PREFIX, *trace) == refusal(
         PREFIX, trace, 1, "the server receives what was sent next: b'abc'", "it received b'b'"
     )
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+def test_two_who_read_at_a_time_return_in_any_order_and_no_byte_comes_twice() -> None:
+    rivals = Send(0, b"abcd"), Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+    assert exercised(PREFIX, *rivals, Read(2, 0, b"c"), Read(2, 0, b"ab"), Read(3, 0, b"d")) == 3
+    twice = *rivals, Read(2, 0, b"c"), Read(2, 0, b"bc")
+    assert refused(PREFIX, *twice) == refusal(
+        PREFIX, twice, 4, "the server receives what was sent next: b'abd'", "it received b'bc'"
+    )
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+@pytest.mark.parametrize("between", [(Await(1, 0, "read", 0),), (Await(1, 1, "checkpoint", 0),), ()])
+def test_one_who_reads_alone_is_held_to_the_order(between: tuple[Event, ...]) -> None:
+    trace = Send(0, b"ab"), Await(1, 0, "read", 0), *between, Read(2, 0, b"b")
+    assert refused(PREFIX, *trace).observed == "it received b'b'"
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+def test_those_who_had_all_are_rivals_no_more() -> None:
+    had = Send(0, b"ab"), Await(1, 0, "read", 0), Await(1, 1, "read", 0), Read(2, 0, b"b"), Read(2, 0, b"a")
+    trace = *had, Send(0, b"cd"), Await(3, 0, "read", 0), Read(4, 0, b"d")
+    assert refused(PREFIX, *trace).observed == "it received b'd'"
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")
