@@ -65,7 +65,8 @@ KNOWN: dict[str, set[str]] = {
 }
 
 
-KNOWN["anyio-trio"] = KNOWN["trio"]
+# Those who were notified take the lock of the condition again in the order of trio's batch.
+KNOWN["anyio-trio"] = KNOWN["trio"] | {"PRIM.WAITERS.FIFO_NO_BARGING"}
 # Its scopes deliver from the loop's next turn on: a wait entered after the request may still succeed. And the
 # limiter takes a token back when the one who waits is cancelled, while the thread goes on.
 KNOWN["anyio-asyncio"] = KNOWN["uvloop"] - set(UvloopLoop.deviations) - {"TIMER.PHASE.SNAPSHOT"} | {
