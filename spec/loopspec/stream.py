@@ -96,6 +96,7 @@ class BytesPrefix:
     source="shutdown(2)",
     watches={Send: "stream", Receive: "stream"},
     also={
+        Await: "key",
         HalfClose: "stream",
         Leave: "stream",
         Read: "stream",
@@ -111,32 +112,38 @@ class EofAfterData:
     # A client that has left altogether is LOOP.HUP.NEVER_DISCARDS's. The server's half-close is ``Shut``,
     # which is told of only when the server had given all it meant to give: without it nothing is promised.
 
-    # What is still on its way, how many bytes there were in all, and who has ended the stream.
+    # What is still on its way, how many bytes there were in all, and who has ended the stream. Of two tasks
+    # that read one stream, which has the last bytes is not told before they return: nor is it asked.
 
     inbound: int = 0
     outbound: int = 0
     carried: int = 0
     ended: frozenset[str] = frozenset()
+    reader: int | None = None
 
     def after(self, event: Event) -> Progress:
         match event:
             case Send():
                 size = len(event.data)
-                return EofAfterData(self.inbound + size, self.outbound, self.carried + size, self.ended)
+                return EofAfterData(
+                    self.inbound + size, self.outbound, self.carried + size, self.ended, self.reader
+                )
             case Write():
                 size = len(event.data)
-                return EofAfterData(self.inbound, self.outbound + size, self.carried + size, self.ended)
+                return EofAfterData(
+                    self.inbound, self.outbound + size, self.carried + size, self.ended, self.reader
+                )
             case Read():
                 if event.data:
-                    return EofAfterData(
-                        self.inbound - len(event.data), self.outbound, self.carried, self.ended
-                    )
+                    left = self.inbound - len(event.data)
+                    reader = self.reader if left else None
+                    return EofAfterData(left, self.outbound, self.carried, self.ended, reader)
                 judged = "half" in self.ended and "gone" not in self.ended
                 return self._ends("the server", self.inbound) if judged else self
             case Receive():
                 if event.data:
                     left = self.outbound - len(event.data)
-                    return EofAfterData(self.inbound, left, self.carried, self.ended)
+                    return EofAfterData(self.inbound, left, self.carried, self.ended, self.reader)
                 return self._ends(f"client {event.stream}", self.outbound) if "shut" in self.ended else self
             case HalfClose():
                 return replace(self, ended=self.ended | {"half"})
@@ -144,13 +151,17 @@ class EofAfterData:
                 return replace(self, ended=self.ended | {"shut"})
             case Leave() | Reset():
                 return replace(self, ended=self.ended | {"gone"})
+            case Await(task=task, reason="read") if self.reader is None:
+                return replace(self, reader=task)
+            case Await(task=task, reason="read") if task != self.reader and "gone" not in self.ended:
+                return replace(self, ended=self.ended | {"gone"})
             case _:
                 return self
 
     def _ends(self, who: str, missing: int) -> Progress:
         if missing > 0:
             # From here on nothing is missing: what was lost is said once.
-            after = EofAfterData(0, 0, self.carried, self.ended)
+            after = EofAfterData(0, 0, self.carried, self.ended, self.reader)
             missed = f"{missing} bytes are missing"
             return Broken(f"{who} receives every byte before the end of file", missed, after)
         return Kept(self) if self.carried else self

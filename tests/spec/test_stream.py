@@ -79,6 +79,14 @@ def test_an_end_of_file_behind_all_data_is_kept() -> None:
 
 
 @pytest.mark.clause(EOF, "8fffee6d")
+def test_the_end_of_file_of_one_of_two_who_read_at_a_time_overtakes_nothing() -> None:
+    sent = Send(0, b"ab"), HalfClose(0), Await(1, 0, "read", 0)
+    assert exercised(EOF, *sent, Await(1, 1, "read", 0), Read(2, 0, b""), Read(2, 0, b"ab")) == 0
+    had = Send(0, b"a"), Await(1, 1, "read", 0), Read(2, 0, b"a")
+    assert refused(EOF, *had, *sent, Read(2, 0, b"")).observed == "2 bytes are missing"
+
+
+@pytest.mark.clause(EOF, "8fffee6d")
 def test_an_end_of_file_that_overtakes_what_a_client_sent_is_refused() -> None:
     trace = Send(0, b"ab"), HalfClose(0), Read(1, 0, b"a"), Read(1, 0, b"")
     assert refused(EOF, *trace) == refusal(
