@@ -903,9 +903,10 @@ class CloseSettlesWaiters:
 class HupNeverDiscards:
     """HUP, RDHUP and ERR wake both directions, and never discard unread data."""
 
-    # A reset does discard, in the kernel; of a client that left in good order the server reads all. Waking
-    # shows in tasks: once the client is gone, none that waits for it, to read or to write, sees the loop
-    # sleep. (Registrations that a batch names are FAIR.READY.BOUNDED_WAIT's.)
+    # A reset does discard, in the kernel; of a client that left in good order the server reads all. Which of
+    # two that read at a time has some of it already is not told before they return. Waking shows in tasks:
+    # once the client is gone, none that waits for it, to read or to write, sees the loop sleep.
+    # (Registrations that a batch names are FAIR.READY.BOUNDED_WAIT's.)
 
     unread: Map[int, int] = Map()
     gone: Map[int, bool] = Map()  # stream: with unread data, which are owed
@@ -961,7 +962,10 @@ class HupNeverDiscards:
         first = self.waiters.get(channel)
         waits = self.waits if first is None else self.waits.drop(first)
         waiters = self.waiters.put(channel, task)
-        return HupNeverDiscards(self.unread, self.gone, waits.put(task, channel), waiters, self.waiting)
+        unread = self.unread
+        if first is not None and first != task and channel[1] == "read":
+            unread = unread.drop(channel[0])
+        return HupNeverDiscards(unread, self.gone, waits.put(task, channel), waiters, self.waiting)
 
     def _read(self, stream: int, size: int) -> Progress:
         if size:

@@ -306,9 +306,7 @@ class Campaign:
         for id, (family, examples, scenario) in self._first.items():
             on_progress(id)
             smallest = self._shrunk(id, family, examples, seed) or scenario
-            if self._shows_again(smallest, id):
-                self._smallest[id] = self.counterexample(smallest, id)
-            else:
+            if not self._shows_again(smallest, id) or not self._keep(smallest, id):
                 self.unrepeated[id] += self._broken.pop(id)
 
     def _shrunk(self, id: str, family: str, examples: int, seed: int) -> Scenario | None:
@@ -324,10 +322,13 @@ class Campaign:
             _drive(FAMILIES[family], one, examples, _seed(seed, family), shrink=True)
         return found[-1] if found else None
 
-    def counterexample(self, scenario: Scenario, id: str) -> Counterexample:
-        """``scenario``, which breaks clause ``id``, as it is shown."""
-        violation, events = self.violations(scenario, [self._clauses[id]])[0]
-        return Counterexample(violation, events, self.token_of(scenario), in_words(scenario))
+    def _keep(self, scenario: Scenario, id: str) -> bool:
+        """Keep a run of ``scenario`` that breaks clause ``id``, as what is shown; whether this one does."""
+        for violation, events in self.violations(scenario, [self._clauses[id]])[:1]:
+            token, words = self.token_of(scenario), in_words(scenario)
+            self._smallest[id] = Counterexample(violation, events, token, words)
+            return True
+        return False
 
     def violations(
         self, scenario: Scenario, clauses: Sequence[Clause]
@@ -341,8 +342,10 @@ class Campaign:
         """One scenario only, and what it breaks."""
         self.scenarios = 1
         for id in self._judged(self._judge, scenario):
-            self._broken[id] = 1
-            self._smallest[id] = self.counterexample(scenario, id)
+            if self._keep(scenario, id):
+                self._broken[id] = 1
+            else:
+                self.unrepeated[id] += 1
 
     def result(self, trouble: str | None = None) -> LoopResult:
         """What has been found so far."""

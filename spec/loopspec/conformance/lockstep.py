@@ -113,6 +113,7 @@ _SHOWN_BY: dict[type, frozenset[str]] = {
     script.Submit: frozenset({"Submit"}),
     script.AskLoop: frozenset({"JobAsk"}),
     script.Spawn: frozenset({"Spawn"}),
+    script.Forget: frozenset({"Spawn"}),
     script.Open: frozenset({"Dial"}),
     script.WriteBuffered: frozenset({"HighWater"}),
     script.SetEvent: frozenset({"Spawn"}),

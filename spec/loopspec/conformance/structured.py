@@ -78,6 +78,7 @@ CALLBACKS = frozenset(
     | {"Enqueue", "Run", "HandlerEnd", "Report", "Post", "Worked", "TimerArm", "TimerFire", "TimerCancel"}
     | {"TimersHeld", "Arm", "Disarm", "Dispatch", "Refuse", "Close", "Shut", "Abandon", "Snatch", "Connect"}
     | {"Read", "Write", "Send", "HalfClose", "Leave", "Reset", "StopReading", "Threads", "Room"}
+    | {"Receive", "Objects", "Rehearsal"}
 )
 """What a loop can show that has callbacks, timers and handlers, and nothing else."""
 

@@ -12,8 +12,10 @@ adapter therefore supervises both, and ``Report`` is not shown: it would be the 
 threads with ``abandon_on_cancel``, since a run could not end otherwise.
 
 *Pinned.* trio reverses every other batch of runnable tasks, by a random number. The source of that is
-seeded anew for each run: the order is its own, and the same each time. Its threads are its run's: none is
-there before, and they end with it, where trio would keep them for ten seconds of real time for the next.
+seeded anew for each run: the order is its own, and the same each time. Equal deadlines, and the tasks of a
+scope that is cancelled, it takes by their addresses, as identity and hash: by their age instead. Its threads
+are its run's: none is there before, and they end with it, where trio would keep them for ten seconds of real
+time for the next.
 """
 
 from __future__ import annotations
@@ -230,11 +232,28 @@ async def _echo(stream: trio.SocketStream) -> None:
             await stream.send_all(data)
 
 
+class _Ages:
+    """How many others were asked for before: no address, and as good for an identity or a hash."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, object]] = {}  # by address, which is kept from being used again
+
+    def __call__(self, one: object) -> int:
+        return self._known.setdefault(id(one), (len(self._known), one))[0]
+
+    def __get__(self, one: object, _: type | None = None) -> Callable[[], int]:
+        return lambda: self(one)
+
+
 @contextmanager
 def _pinned(poller: _Poller, threads: _thread_cache.ThreadCache) -> Iterator[None]:
     """That poller, a random order that is the same each time, threads of its own."""
     kernel = SimpleNamespace(**{**vars(select), "epoll": lambda: poller})
+    age = _Ages()
     with (
+        patch.object(_run, "id", age, create=True),
+        patch.object(_run.Task, "__hash__", age),
+        patch.object(_run.CancelStatus, "__hash__", age),
         patch.object(_io_epoll, "select", kernel),
         patch.object(_run, "_r", random.Random(0)),
         patch.object(_thread_cache, "THREAD_CACHE", threads),
