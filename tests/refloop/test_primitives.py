@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
+from functools import partial
 
 import pytest
 
+import refloop
 from refloop import (
     Cancelled,
     Condition,
+    DeadlockError,
     Event,
     Lock,
     Queue,
@@ -22,6 +26,8 @@ from refloop import (
     checkpoint,
     current_task,
 )
+from refloop.tasks import Trap
+from tests.refloop.fake_kernel import FakeKernel
 
 
 async def turns(count: int = 3) -> None:
@@ -322,3 +328,85 @@ def test_a_task_has_a_context_of_its_own_which_begins_as_its_maker_s(runtime: Ru
     run(runtime, main)
     assert seen == {name: ["parent", name, name] for name in "ab"}
     assert NAME.get() == "nobody"
+
+
+# --- who waits for ever ---------------------------------------------------------------------------------
+
+
+async def _never_released(lock: Lock) -> None:
+    await lock.acquire()
+    async with TaskGroup() as group:
+        group.start_soon(lock.acquire)
+
+
+async def _never_given(semaphore: Semaphore) -> None:
+    await semaphore.acquire()
+
+
+async def _never_notified(condition: Condition) -> None:
+    async with condition:
+        await condition.wait()
+
+
+async def _never_put(queue: Queue[int]) -> None:
+    await queue.get()
+
+
+async def _never_taken(queue: Queue[int]) -> None:
+    await queue.put(0)
+    await queue.put(1)
+
+
+async def _never_set(event: Event) -> None:
+    await event.wait()
+
+
+LOCK, SEMAPHORE, CONDITION, QUEUE, EVENT = Lock(), Semaphore(0), Condition(), Queue[int](1), Event()
+
+
+@pytest.mark.parametrize(
+    ("what", "reason", "shared"),
+    [
+        (partial(_never_released, LOCK), "lock", LOCK),
+        (partial(_never_given, SEMAPHORE), "semaphore", SEMAPHORE),
+        (partial(_never_notified, CONDITION), "condition", CONDITION),
+        (partial(_never_put, QUEUE), "get", QUEUE),
+        (partial(_never_taken, QUEUE), "put", QUEUE),
+        (partial(_never_set, EVENT), "event", EVENT),
+    ],
+    ids=["lock", "semaphore", "condition", "get", "put", "event"],
+)
+def test_who_waits_for_ever_says_for_what(
+    kernel: FakeKernel, what: Callable[[], Coroutine[Trap, None, None]], reason: str, shared: object
+) -> None:
+    with pytest.raises(DeadlockError, match=re.escape(f"waits for: {reason} of {shared!r}")):
+        refloop.run(what, kernel=kernel)
+
+
+# --- conditions that share a lock -----------------------------------------------------------------------
+
+
+def test_conditions_of_one_lock_exclude_each_other(runtime: Runtime) -> None:
+    """Given a lock with two conditions, when one is notified, then its waiter goes on with that lock."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        lock = Lock()
+        full, empty = Condition(lock), Condition(lock)
+
+        async def waiter() -> None:
+            async with full:
+                await full.wait()
+                assert empty.locked()
+                seen.append("woken")
+
+        async with TaskGroup() as group:
+            group.start_soon(waiter)
+            await turns()
+            async with lock:
+                full.notify()
+                await turns()
+                seen.append("released")
+
+    run(runtime, main)
+    assert seen == ["released", "woken"]

@@ -10,7 +10,7 @@ import pytest
 
 from refloop import MILLISECOND, SECOND, Reactor, Timer
 from refloop.kernel import poll_timeout
-from refloop.timers import SLACK
+from refloop.timers import SLACK, Timers
 from tests.refloop.fake_kernel import FakeKernel
 
 
@@ -106,6 +106,35 @@ def test_few_cancelled_timers_are_held_whatever_the_order(reactor: Reactor) -> N
             live.append(reactor.call_later(draw.randrange(SECOND), int))
         assert reactor.timers.live == len(live), seed
         assert len(reactor.timers) <= 2 * len(live) + SLACK, seed
+    ordered = [timer.deadline for timer in reactor.timers.due(SECOND)]
+    assert ordered == sorted(timer.deadline for timer in live), seed
+
+
+def test_a_handful_of_cancelled_timers_is_held_and_one_more_clears_them_out(reactor: Reactor) -> None:
+    for timer in [reactor.call_later(SECOND, int) for _ in range(SLACK)]:
+        timer.cancel()
+    held = len(reactor.timers)
+    reactor.call_later(SECOND, int).cancel()
+    assert (held, len(reactor.timers)) == (SLACK, 0)
+
+
+def test_what_is_put_back_fires_in_its_order_and_before_what_has_been_armed_since() -> None:
+    timers = Timers()
+    taken = [timers.arm(5, int, ()) for _ in range(3)]
+    assert timers.due(5) == taken
+    later = [timers.arm(5, int, ()) for _ in range(3)]
+    taken[1].cancel()
+    timers.put_back(taken)
+    assert timers.due(5) == [taken[0], taken[2], *later]
+
+
+def test_a_closed_reactor_holds_no_timer() -> None:
+    reactor = Reactor(FakeKernel())
+    timers = [reactor.call_later(SECOND, int) for _ in range(3)]
+    timers[0].cancel()
+    reactor.close()
+    assert [timer.live for timer in timers] == [False] * 3
+    assert (len(reactor.timers), reactor.timers.live) == (0, 0)
 
 
 def test_a_delay_that_is_negative_or_no_whole_number_is_refused(reactor: Reactor) -> None:
