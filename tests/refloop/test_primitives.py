@@ -333,54 +333,73 @@ def test_a_task_has_a_context_of_its_own_which_begins_as_its_maker_s(runtime: Ru
 # --- who waits for ever ---------------------------------------------------------------------------------
 
 
-async def _never_released(lock: Lock) -> None:
-    await lock.acquire()
-    async with TaskGroup() as group:
-        group.start_soon(lock.acquire)
+Endless = tuple[object, Callable[[], Coroutine[Trap, None, None]]]
+"""What is shared, and who waits for it for ever."""
 
 
-async def _never_given(semaphore: Semaphore) -> None:
-    await semaphore.acquire()
+def of_a_lock() -> Endless:
+    lock = Lock()
+
+    async def main() -> None:
+        await lock.acquire()
+        async with TaskGroup() as group:
+            group.start_soon(lock.acquire)
+
+    return lock, main
 
 
-async def _never_notified(condition: Condition) -> None:
-    async with condition:
-        await condition.wait()
+def of_a_semaphore() -> Endless:
+    semaphore = Semaphore(0)
+    return semaphore, semaphore.acquire
 
 
-async def _never_put(queue: Queue[int]) -> None:
-    await queue.get()
+def of_a_condition() -> Endless:
+    condition = Condition()
+
+    async def main() -> None:
+        async with condition:
+            await condition.wait()
+
+    return condition, main
 
 
-async def _never_taken(queue: Queue[int]) -> None:
-    await queue.put(0)
-    await queue.put(1)
+def of_an_item() -> Endless:
+    queue = Queue[int](1)
+
+    async def main() -> None:
+        await queue.get()
+
+    return queue, main
 
 
-async def _never_set(event: Event) -> None:
-    await event.wait()
+def of_a_place() -> Endless:
+    queue = Queue[int](1)
+    queue.put_nowait(0)
+    return queue, partial(queue.put, 1)
 
 
-LOCK, SEMAPHORE, CONDITION, QUEUE, EVENT = Lock(), Semaphore(0), Condition(), Queue[int](1), Event()
+def of_an_event() -> Endless:
+    event = Event()
+    return event, event.wait
 
 
 @pytest.mark.parametrize(
-    ("what", "reason", "shared"),
+    ("make", "reason"),
     [
-        (partial(_never_released, LOCK), "lock", LOCK),
-        (partial(_never_given, SEMAPHORE), "semaphore", SEMAPHORE),
-        (partial(_never_notified, CONDITION), "condition", CONDITION),
-        (partial(_never_put, QUEUE), "get", QUEUE),
-        (partial(_never_taken, QUEUE), "put", QUEUE),
-        (partial(_never_set, EVENT), "event", EVENT),
+        (of_a_lock, "lock"),
+        (of_a_semaphore, "semaphore"),
+        (of_a_condition, "condition"),
+        (of_an_item, "get"),
+        (of_a_place, "put"),
+        (of_an_event, "event"),
     ],
-    ids=["lock", "semaphore", "condition", "get", "put", "event"],
 )
 def test_who_waits_for_ever_says_for_what(
-    kernel: FakeKernel, what: Callable[[], Coroutine[Trap, None, None]], reason: str, shared: object
+    kernel: FakeKernel, make: Callable[[], Endless], reason: str
 ) -> None:
+    shared, main = make()
     with pytest.raises(DeadlockError, match=re.escape(f"waits for: {reason} of {shared!r}")):
-        refloop.run(what, kernel=kernel)
+        refloop.run(main, kernel=kernel)
 
 
 # --- conditions that share a lock -----------------------------------------------------------------------

@@ -305,6 +305,22 @@ def test_a_task_that_will_not_end_is_reported_and_its_coroutine_closed(
     event.set()
 
 
+def test_between_steps_no_task_is_running(runtime: Runtime) -> None:
+    refused: list[str] = []
+
+    def callback() -> None:
+        with pytest.raises(RuntimeError, match="no task is running"):
+            current_task()
+        refused.append("callback")
+
+    async def main() -> None:
+        current_reactor().call_soon(callback)
+        await checkpoint()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert refused == ["callback"]
+
+
 def test_a_task_that_joins_itself_is_refused(runtime: Runtime) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match="joins itself"):
@@ -612,6 +628,7 @@ def test_a_shield_keeps_out_what_encloses_it_and_not_itself(runtime: Runtime) ->
                 inner.shield = False
                 inner.shield = True
                 await checkpoint()
+                reached.append("shielded again")
                 inner.shield = False
                 await checkpoint()
             reached.append("after the cancellation of the outer scope")
@@ -619,7 +636,7 @@ def test_a_shield_keeps_out_what_encloses_it_and_not_itself(runtime: Runtime) ->
         assert not inner.cancelled_caught
 
     runtime.run_until_done(runtime.spawn(main))
-    assert reached == ["shielded", "shielded"]
+    assert reached == ["shielded", "shielded", "shielded again"]
 
 
 def test_a_shielded_wait_neither_ends_nor_spins(kernel: FakeKernel, runtime: Runtime) -> None:

@@ -106,8 +106,19 @@ def test_few_cancelled_timers_are_held_whatever_the_order(reactor: Reactor) -> N
             live.append(reactor.call_later(draw.randrange(SECOND), int))
         assert reactor.timers.live == len(live), seed
         assert len(reactor.timers) <= 2 * len(live) + SLACK, seed
-    ordered = [timer.deadline for timer in reactor.timers.due(SECOND)]
-    assert ordered == sorted(timer.deadline for timer in live), seed
+
+
+def test_timers_keep_their_order_when_the_cancelled_are_cleared_out() -> None:
+    seed = 8
+    draw = random.Random(seed)
+    timers = Timers()
+    armed = [timers.arm(draw.randrange(SECOND), int, ()) for _ in range(6 * SLACK)]
+    draw.shuffle(armed)
+    for timer in armed[: 4 * SLACK]:
+        timer.cancel()
+    assert len(timers) < len(armed)
+    left = sorted(armed[4 * SLACK :], key=lambda timer: timer.deadline)
+    assert timers.due(SECOND) == left, seed
 
 
 def test_a_handful_of_cancelled_timers_is_held_and_one_more_clears_them_out(reactor: Reactor) -> None:

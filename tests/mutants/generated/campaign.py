@@ -134,7 +134,7 @@ def with_new_code(mutants: Sequence[Mutant], known: Suite, tell: Tell) -> None:
     """Try those of ``mutants`` whose functions can be given new code; the others are not told of. To be
     called in a process of its own, since it collects."""
     todo = [
-        (mutant, code, known.of_lines(mutant.change.name.file, mutant.change.lines))
+        (mutant, code, known.of_function(mutant.change.name.file, mutant.change.around))
         for mutant in mutants
         if (code := mutant.replacements()) is not None
     ]
@@ -167,11 +167,13 @@ def with_new_code(mutants: Sequence[Mutant], known: Suite, tell: Tell) -> None:
         suite.run(files, act)
 
 
-def _promise(test: Test, mutant: Mutant, killers: set[str]) -> tuple[bool, bool, float]:
-    """What puts first what is likely to kill ``mutant`` soon: what has killed another of the same function,
-    what is named after the file, what is fast."""
-    namesake = Path(test.file).stem == f"test_{Path(mutant.change.name.file).stem}"
-    return test.name not in killers, not namesake, test.seconds
+def _promise(test: Test, mutant: Mutant, killers: set[str]) -> tuple[bool, bool, bool, float]:
+    """What puts first what is likely to kill ``mutant`` soon: what runs the line, what has killed another of
+    the same function, what is named after the file, what is fast."""
+    file = mutant.change.name.file
+    runs = not test.lines[file].isdisjoint(mutant.change.lines)
+    namesake = Path(test.file).stem == f"test_{Path(file).stem}"
+    return not runs, test.name not in killers, not namesake, test.seconds
 
 
 def imported(mutant: Mutant, known: Suite) -> Outcome:

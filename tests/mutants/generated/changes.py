@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 
 import libcst as cst
@@ -37,10 +37,14 @@ class Name:
 
 @dataclass(frozen=True)
 class Change:
-    """One mutant: what of the source, from byte ``start`` to byte ``end``, becomes ``text``."""
+    """One mutant: what of the source, from byte ``start`` to byte ``end``, becomes ``text``.
+
+    ``lines`` are those of what is changed, and ``around`` those of the function that it is in.
+    """
 
     name: Name
     lines: range
+    around: range
     start: int
     end: int
     text: str
@@ -63,10 +67,8 @@ def changes(file: str, source: str) -> list[Change]:
     seen: Counter[Name] = Counter()
     found = []
     original = compile(source, file, "exec", dont_inherit=True)
-    for name, lines, start, end, text in finder.found:
-        change = Change(
-            Name(name.file, name.function, name.old, name.new, seen[name]), lines, start, end, text
-        )
+    for name, lines, around, start, end, text in finder.found:
+        change = Change(replace(name, nth=seen[name]), lines, around, start, end, text)
         if _changes_something(change, source, original):
             seen[name] += 1
             found.append(change)
@@ -86,17 +88,19 @@ class _Finder(cst.CSTVisitor):
 
     def __init__(self, file: str, source: str, module: cst.Module) -> None:
         super().__init__()
-        self.found: list[tuple[Name, range, int, int, str]] = []
+        self.found: list[tuple[Name, range, range, int, int, str]] = []
         self._file = file
         self._raw = source.encode()
         self._module = module
         self._within: list[str] = []
+        self._around: list[range] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         if _left_alone(node):
             return False
         if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
             self._within.append(node.name.value)
+            self._around.append(self._lines(*self._place(node)))
         span = self.get_metadata(ByteSpanPositionProvider, node, None)
         if isinstance(span, CodeSpan):
             for start, end, text in self._replacements(node, span):
@@ -106,6 +110,7 @@ class _Finder(cst.CSTVisitor):
     def on_leave(self, original_node: cst.CSTNode) -> None:
         if isinstance(original_node, (cst.FunctionDef, cst.ClassDef)) and not _left_alone(original_node):
             self._within.pop()
+            self._around.pop()
 
     def _replacements(self, node: cst.CSTNode, span: CodeSpan) -> Iterator[tuple[int, int, str]]:
         start, end = span.start, span.start + span.length
@@ -123,29 +128,35 @@ class _Finder(cst.CSTVisitor):
             yield start, end, _of_as_many_lines(text, self._raw[start:end].decode())
 
     def _turned_round(self, condition: cst.BaseExpression) -> tuple[int, int, str]:
-        span = self.get_metadata(ByteSpanPositionProvider, condition)
-        assert isinstance(span, CodeSpan)
-        end = span.start + span.length
-        return span.start, end, f"not {self._raw[span.start : end].decode()}"
+        start, end = self._place(condition)
+        return start, end, f"not {self._raw[start:end].decode()}"
 
     def _without_a_case(self, match: cst.Match) -> Iterator[tuple[int, int, str]]:
         if len(match.cases) < 2:
             return
         for case in match.cases:
-            span = self.get_metadata(ByteSpanPositionProvider, case)
-            assert isinstance(span, CodeSpan)
-            end = span.start + span.length
-            yield span.start, end, "\n" * self._raw[span.start : end].count(b"\n")
+            start, end = self._place(case)
+            yield start, end, "\n" * self._raw[start:end].count(b"\n")
+
+    def _place(self, node: cst.CSTNode) -> tuple[int, int]:
+        span = self.get_metadata(ByteSpanPositionProvider, node)
+        assert isinstance(span, CodeSpan)
+        return span.start, span.start + span.length
+
+    def _lines(self, start: int, end: int) -> range:
+        first = self._raw[:start].count(b"\n") + 1
+        return range(first, first + self._raw[start:end].count(b"\n") + 1)
 
     def _add(self, start: int, end: int, text: str) -> None:
-        first = self._raw[:start].count(b"\n") + 1
-        lines = range(first, first + self._raw[start:end].count(b"\n") + 1)
+        lines = self._lines(start, end)
         begin = self._raw.rfind(b"\n", 0, start) + 1
         stop = self._raw.find(b"\n", end)
         before, after = self._raw[begin:start].decode(), self._raw[end : stop if stop >= 0 else None].decode()
         old = _one_line(before + self._raw[start:end].decode() + after)
         new = _one_line(before + text + after)
-        self.found.append((Name(self._file, ".".join(self._within), old, new), lines, start, end, text))
+        name = Name(self._file, ".".join(self._within), old, new)
+        around = self._around[-1] if self._around else lines
+        self.found.append((name, lines, around, start, end, text))
 
 
 def _changed(node: cst.CSTNode) -> Iterable[cst.CSTNode]:
