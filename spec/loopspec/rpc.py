@@ -399,8 +399,8 @@ class IdNotReused(NamedTuple):
         id = self.calls.get(call)
         if id is None:
             return self._replace(given_up=self.given_up.put(call, None))
-        issued = self.ids[id]
-        if issued.call != call:
+        issued = self.ids.get(id)
+        if issued is None or issued.call != call:
             return self  # reused: said already
         moved = self._moved(id, issued, _settlement(outcome))
         if issued.state is not State.DUE or outcome in _BY_REPLY:

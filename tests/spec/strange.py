@@ -15,21 +15,23 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from loopspec.trace import Event, WaitReturn
 
-_LARGE = (64, 70_000, 300_000, 2_000_000_000)
-"""What is beyond the bounds that clauses set: names, bytes, nanoseconds."""
+_NUMBERS = ((0, 1), (0, 0, 0, 1, 2), (0, 1, 1, 2, 3, 64, 70_000, 300_000, 2_000_000_000))
+"""What numbers a run is made of: few names, or also what is beyond the bounds that clauses set."""
 
 
 def strange(types: Sequence[type], count: int, seed: int) -> Iterator[Event]:
     """``count`` events of some of ``types``."""
     draw = random.Random(seed)
     some = draw.sample(types, draw.randint(max(1, len(types) // 2), len(types)))
+    weights = [draw.choice((1, 2, 5)) for _ in some]
+    numbers = draw.choice(_NUMBERS)
     turn, now = 1, 0
     for _ in range(count):
-        kind = draw.choice(some)
+        (kind,) = draw.choices(some, weights)
         turn += kind is WaitReturn or draw.random() < 0.1
         now += draw.choice((0, 0, 1, 2))
         values = {
-            name: turn if name == "turn" else now if name == "at" else _value(hint, draw)
+            name: turn if name == "turn" else now if name == "at" else _value(hint, numbers, draw)
             for name, hint in _hints(kind)
         }
         make: Callable[..., Event] = kind
@@ -41,28 +43,28 @@ def _hints(kind: type) -> tuple[tuple[str, object], ...]:
     return tuple(get_type_hints(kind).items())
 
 
-def _value(hint: object, draw: random.Random) -> object:
+def _value(hint: object, numbers: Sequence[int], draw: random.Random) -> object:
     arguments = get_args(hint)
     match get_origin(hint):
         case origin if origin is Literal:
             return draw.choice(arguments)
         case origin if origin is UnionType:
             inner = draw.choice(arguments)
-            return None if inner is NoneType else _value(inner, draw)
+            return None if inner is NoneType else _value(inner, numbers, draw)
         case origin if origin is tuple and arguments[-1:] == (...,):
-            return tuple(_value(arguments[0], draw) for _ in range(draw.randrange(3)))
+            return tuple(_value(arguments[0], numbers, draw) for _ in range(draw.randrange(3)))
         case origin if origin is tuple:
-            return tuple(_value(each, draw) for each in arguments)
+            return tuple(_value(each, numbers, draw) for each in arguments)
         case _:
-            return _plain(hint, draw)
+            return _plain(hint, numbers, draw)
 
 
-def _plain(hint: object, draw: random.Random) -> object:
+def _plain(hint: object, numbers: Sequence[int], draw: random.Random) -> object:
     match getattr(hint, "__supertype__", hint):
         case kind if kind is bool:
             return draw.random() < 0.5
         case kind if kind is int:
-            return draw.choice((0, 0, 1, 1, 2, draw.choice(_LARGE)))
+            return draw.choice(numbers)
         case kind if kind is bytes:
             return draw.choice((b"", b"a", b"ab"))
         case kind if kind is str:

@@ -12,7 +12,8 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -24,7 +25,16 @@ import pytest
 from tests.mutants.generated import suite
 from tests.mutants.generated.changes import Change, Name
 from tests.mutants.generated.suite import ROOT, Suite, Test
-from tests.mutants.generated.trial import Outcome, Told, Verdict, functions_of, put_in, replacements, tried
+from tests.mutants.generated.trial import (
+    Functions,
+    Outcome,
+    Told,
+    Verdict,
+    functions_of,
+    put_in,
+    replacements,
+    tried,
+)
 
 NEAREST = 3
 """How many files of tests a mutant that has to be imported is tried with, before all that there are."""
@@ -44,6 +54,12 @@ class Mutant:
     @property
     def path(self) -> Path:
         return ROOT / self.change.name.file
+
+    @property
+    def module(self) -> str:
+        """The name that its module is imported by."""
+        parts = Path(self.change.name.file).with_suffix("").parts[1:]
+        return ".".join(parts).removesuffix(".__init__")
 
     def code(self) -> CodeType:
         return compile(self.change.of(self.source), str(self.path), "exec", dont_inherit=True)
@@ -134,37 +150,75 @@ def with_new_code(mutants: Sequence[Mutant], known: Suite, tell: Tell) -> None:
     """Try those of ``mutants`` whose functions can be given new code; the others are not told of. To be
     called in a process of its own, since it collects."""
     todo = [
-        (mutant, code, known.of_function(mutant.change.name.file, mutant.change.around))
+        (mutant, mutant.replacements(), known.of_function(mutant.change.name.file, mutant.change.around))
         for mutant in mutants
-        if (code := mutant.replacements()) is not None
     ]
-
     killers: dict[tuple[str, str], set[str]] = defaultdict(set)
 
     def act(session: pytest.Session) -> None:
         # Before the warm-up, after which the collector knows nothing of what lives.
         living = {path: functions_of(path) for path in {mutant.path for mutant, _, _ in todo}}
         suite.warm(session)
+        strangers: dict[str, set[str]] = {}
         for mutant, code, tests in todo:
-            functions = living[mutant.path]
-            if not all(functions.get(place) for place in code):
+            file, functions = mutant.change.name.file, living[mutant.path]
+            if code is None or not tests or not all(functions.get(place) for place in code):
+                if file not in strangers:
+                    strangers[file] = _strangers(session, mutant, known.of_file(file))
+                tests = [test for test in known.of_file(file) if test.name not in strangers[file]]
+                code = None
+            if not tests:
                 continue
-            begun = perf_counter()
-
-            def live(told: Told) -> bool:
-                put_in(code, functions)  # noqa: B023 -- it is called before the next turn
-                return suite.survives(session, tests, told)  # noqa: B023
-
-            place = (mutant.change.name.file, mutant.change.name.function)
+            place = (file, mutant.change.name.function)
             tests.sort(key=lambda test: _promise(test, mutant, killers[place]))
-            outcome = tried(live) if tests else Outcome(Verdict.SURVIVED, "")
+            begun = perf_counter()
+            outcome = tried(partial(_lives, session, mutant, code, functions, tests))
             if outcome.verdict is not Verdict.SURVIVED:
                 killers[place].add(outcome.test)
-            tell(mutant, outcome, perf_counter() - begun)
+            if code is not None or outcome.verdict is not Verdict.SURVIVED:
+                tell(mutant, outcome, perf_counter() - begun)
 
-    files = sorted({test.file for _, _, tests in todo for test in tests})
+    tests = [test for _, _, own in todo for test in own]
+    for file in {mutant.change.name.file for mutant in mutants}:
+        tests.extend(known.of_file(file))
+    files = sorted({test.file for test in tests})
     if files:
         suite.run(files, act)
+
+
+def _lives(
+    session: pytest.Session,
+    mutant: Mutant,
+    code: Mapping[tuple[str, int], CodeType] | None,
+    functions: Functions,
+    tests: Sequence[Test],
+    told: Told,
+) -> bool:
+    """Whether ``mutant`` survives ``tests``: its functions with their new ``code``, or else its module
+    executed anew in its place, which whoever has taken a name out of it does not see."""
+    told.begins("its import", suite.AT_LEAST)
+    if code is None:
+        exec(mutant.code(), vars(sys.modules[mutant.module]))
+    else:
+        put_in(code, functions)
+    return suite.survives(session, tests, told)
+
+
+def _strangers(session: pytest.Session, mutant: Mutant, tests: Sequence[Test]) -> set[str]:
+    """Those of ``tests`` that fail when the module of ``mutant`` is executed anew, unchanged."""
+    found = set()
+    left = list(tests)
+    unchanged = replace(mutant, change=replace(mutant.change, start=0, end=0, text=""))
+    while left:
+        outcome = tried(partial(_lives, session, unchanged, None, {}, left))
+        if outcome.verdict is Verdict.SURVIVED:
+            break
+        names = [test.name for test in left]
+        if outcome.test not in names:
+            return {test.name for test in tests}
+        found.add(outcome.test)
+        del left[: names.index(outcome.test) + 1]
+    return found
 
 
 def _promise(test: Test, mutant: Mutant, killers: set[str]) -> tuple[bool, bool, bool, float]:
@@ -214,13 +268,11 @@ class _Finder(MetaPathFinder):
 
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
-        parts = Path(mutant.change.name.file).with_suffix("").parts[1:]
-        self._module = ".".join(parts).removesuffix(".__init__")
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self._module:
+        if fullname != self._mutant.module:
             return None
         loader = _Loader(fullname, str(self._mutant.path))
         loader.code = self._mutant.code()

@@ -18,7 +18,7 @@ import select
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -178,7 +178,7 @@ def functions_of(path: Path) -> Functions:
     return found
 
 
-def put_in(code: dict[tuple[str, int], CodeType], functions: Functions) -> None:
+def put_in(code: Mapping[tuple[str, int], CodeType], functions: Functions) -> None:
     """Give the functions their new code."""
     for place, new in code.items():
         for function in functions[place]:
