@@ -149,10 +149,7 @@ def in_a_process(act: Callable[[], None]) -> None:
 def with_new_code(mutants: Sequence[Mutant], known: Suite, tell: Tell) -> None:
     """Try those of ``mutants`` whose functions can be given new code; the others are not told of. To be
     called in a process of its own, since it collects."""
-    todo = [
-        (mutant, mutant.replacements(), known.of_function(mutant.change.name.file, mutant.change.around))
-        for mutant in mutants
-    ]
+    todo = [(mutant, mutant.replacements(), _able(mutant, known)) for mutant in mutants]
     killers: dict[tuple[str, str], set[str]] = defaultdict(set)
 
     def act(session: pytest.Session) -> None:
@@ -184,6 +181,11 @@ def with_new_code(mutants: Sequence[Mutant], known: Suite, tell: Tell) -> None:
     files = sorted({test.file for test in tests})
     if files:
         suite.run(files, act)
+
+
+def _able(mutant: Mutant, known: Suite) -> list[Test]:
+    change = mutant.change
+    return known.of_function(change.name.file, change.around, change.lines)
 
 
 def _lives(

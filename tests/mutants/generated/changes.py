@@ -136,6 +136,8 @@ class _Finder(cst.CSTVisitor):
             return
         for case in match.cases:
             start, end = self._place(case)
+            if b"assert_never" in self._raw[start:end]:
+                continue
             yield start, end, "\n" * self._raw[start:end].count(b"\n")
 
     def _place(self, node: cst.CSTNode) -> tuple[int, int]:
@@ -193,6 +195,8 @@ def _left_alone(node: cst.CSTNode) -> bool:
         case cst.AnnAssign(annotation=cst.Annotation(annotation=annotation)):
             return _named(annotation) in _TYPES
         case cst.Call(func=cst.Name("len" | "isinstance")):
+            return True
+        case cst.Expr(value=cst.Call(func=cst.Name("assert_never"))):
             return True
         case cst.Param(default=default):
             return not isinstance(default, (cst.Name, cst.BaseNumber, cst.SimpleString))

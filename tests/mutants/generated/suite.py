@@ -67,24 +67,25 @@ class Suite:
     tests: dict[str, Test] = field(default_factory=dict)
     failing: list[str] = field(default_factory=list)
 
-    def of_function(self, file: str, lines: Iterable[int]) -> list[Test]:
-        """The tests that run any of ``lines``, those of a function, the fastest first, as many as the budget
-        allows.
+    def of_function(self, file: str, around: Iterable[int], lines: Iterable[int]) -> list[Test]:
+        """The tests that run any line of a function, which is ``around``: those that run any of ``lines``
+        first, and the fastest first, as many as the budget allows.
 
         Of a function and not of a line: what a coroutine runs after an exception that was thrown into it is
         not told of to who traces it, before Python 3.12.
         """
-        wanted = frozenset(lines)
-        return _affordable(test for test in self.tests.values() if test.lines.get(file, frozenset()) & wanted)
+        wanted, best = frozenset(around), frozenset(lines)
+        able = [test for test in self.tests.values() if not wanted.isdisjoint(test.lines.get(file, ()))]
+        return _affordable(able, lambda test: (best.isdisjoint(test.lines[file]), *_speed(test)))
 
     def of_file(self, file: str) -> list[Test]:
         """The tests that run anything of ``file``."""
-        return _affordable(test for test in self.tests.values() if test.lines.get(file))
+        return _affordable((test for test in self.tests.values() if test.lines.get(file)), _speed)
 
 
-def _affordable(tests: Iterable[Test]) -> list[Test]:
+def _affordable(tests: Iterable[Test], key: Callable[[Test], tuple[float | str, ...]]) -> list[Test]:
     chosen, spent = [], 0.0
-    for test in sorted(tests, key=_speed):
+    for test in sorted(tests, key=key):
         spent += test.seconds
         if spent > BUDGET:
             break

@@ -11,6 +11,7 @@ What it started goes with it.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -28,6 +29,9 @@ from typing import NoReturn
 
 _FUNCTION = 0x1
 """CO_OPTIMIZED: the code is a function's, and not that of a module or of a class body."""
+
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: which signal a process is sent when its parent ends."""
 
 _MEMORY = 2 << 30
 """Bytes that a mutant may take beyond what it begins with, since a loop without end may fill a list."""
@@ -94,6 +98,7 @@ def _live(act: Callable[[Told], bool], tell: int) -> NoReturn:
     survived = False
     try:
         os.setpgid(0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nowhere, descriptor)
