@@ -15,7 +15,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from loopspec.trace import Event, WaitReturn
 
-_NUMBERS = ((0, 1), (0, 0, 0, 1, 2), (0, 1, 1, 2, 3, 64, 70_000, 300_000, 2_000_000_000))
+_NUMBERS = ((0, 0, 1), (0, 1, 2), (0, 1, 1, 2, 3, 64, 70_000, 300_000, 2_000_000_000))
 """What numbers a run is made of: few names, or also what is beyond the bounds that clauses set."""
 
 
@@ -23,7 +23,7 @@ def strange(types: Sequence[type], count: int, seed: int) -> Iterator[Event]:
     """``count`` events of some of ``types``."""
     draw = random.Random(seed)
     some = draw.sample(types, draw.randint(max(1, len(types) // 2), len(types)))
-    weights = [draw.choice((1, 2, 5)) for _ in some]
+    weights = [draw.choice((1, 4, 16)) for _ in some]
     numbers = draw.choice(_NUMBERS)
     turn, now = 1, 0
     for _ in range(count):
