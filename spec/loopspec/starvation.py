@@ -180,6 +180,7 @@ def search(model: Model[S]) -> Searched[S]:
         tuple([(target, step.served) for target, step in zip(targets, steps, strict=True)])
         for targets, steps in zip(graph.targets, graph.edges.values(), strict=True)
     ]
+    stays = {number for number, targets in enumerate(graph.targets) if number in targets}
     longest = 0
     for who in sorted(frozenset().union(*ready)):
         waits = [who in each for each in ready]
@@ -189,7 +190,7 @@ def search(model: Model[S]) -> Searched[S]:
         ]
         most = [0] * len(ready)  # services on one way from each state
         for component in _components(unserved, waits):
-            if len(component) > 1 or any(target == component[0] for target, _ in unserved[component[0]]):
+            if len(component) > 1 or component[0] in stays:
                 starvation = _starvation(model, graph, states, who, component)
                 if starvation is not None:
                     return Searched(model, graph, starvation, None)
@@ -211,7 +212,8 @@ def _starvation(
         )
         for number in component
     }
-    if not model.owes <= frozenset().union(*(step.pays for steps in edges.values() for step in steps)):
+    cycles = [step for steps in edges.values() for step in steps]
+    if not cycles or not model.owes <= frozenset().union(*(step.pays for step in cycles)):
         return None
     state = states[min(component)]  # the same in every process
     return Starvation(who, state, _round(edges, state, model.owes))
@@ -304,7 +306,7 @@ def _count_services(most: list[int], ways: _Ways, component: list[int]) -> None:
         (number,) = component
         for target, served in ways[number]:
             count = most[target] + (served is not None)
-            if target != number and count > most[number]:
+            if count > most[number] and target != number:
                 most[number] = count
         return
     inside = frozenset(component)
