@@ -5,7 +5,7 @@ before, on more traces than the tests have: what scenarios have told of two loop
 every mutant that one has killed, a busy run, and nonsense. Nonsense most of all: events with few different
 values, so that everything happens to everybody, in an order that no loop would keep.
 
-``python -m tests.spec.verdicts record DIRECTORY`` plays, and writes the traces down; ``… tell DIRECTORY``
+``python -m tests.spec.corpus record DIRECTORY`` plays, and writes the traces down; ``… tell DIRECTORY``
 prints a line a trace, how often each clause was exercised and every violation in its words, and a digest of
 it all. Told by both versions, the two must be the same to the last byte.
 """
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         case ["tell", directory]:
             tell(Path(directory))
         case _:
-            sys.stderr.write("python -m tests.spec.verdicts record|tell DIRECTORY\n")
+            sys.stderr.write("python -m tests.spec.corpus record|tell DIRECTORY\n")
             return 2
     return 0
 
