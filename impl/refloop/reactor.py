@@ -76,8 +76,9 @@ from refloop.kernel import (
 from refloop.signals import Signals
 from refloop.timers import Callback, Timer, Timers
 
-BATCH: Final = 256
-"""How many descriptors one wait reports at most: from 64 on the cost per event is flat."""
+BATCH: Final = 64
+"""How many descriptors one wait reports at most. With more, the wait itself costs no less per event, and what
+so many tasks have received would leave the processor's cache before they send it."""
 
 
 class Direction(Enum):
@@ -256,8 +257,9 @@ class Registration:
     def fire(self, events: int, /) -> None:
         if self.mode is ONE_SHOT:
             self.interest = 0
+        handler = self._handler
         try:
-            self._handler(events)
+            handler(events)
         except Exception as error:
             self._reactor.on_error(error)
         if self.live and _is_gone(self._slot):
@@ -326,7 +328,8 @@ class Reactor:
             timeout = self._timeout()
             batch = self._poll(timeout, self.maxevents)
             self.turns += 1
-            self._dispatch(batch)
+            if batch:
+                self._dispatch(batch)
             if self.timers.buckets:
                 self._fire_due()
             self._run_ready()
@@ -339,7 +342,7 @@ class Reactor:
             self._drop_unconsumed()
         if self.ready:
             return 0
-        deadline = self.timers.earliest()
+        deadline = self.timers.earliest() if self.timers.buckets else None
         if deadline is None:
             if self.on_stall is not None and not self._waited_for():
                 self.on_stall()
@@ -702,13 +705,14 @@ _SAME_FOR_LIFE: Final = (socket.socket, io.IOBase)
 
 def _is_gone(slot: Slot) -> bool:
     """Whether the object that ``slot`` was made for is known to have given the number back."""
-    if slot.owner is None:
-        return False
-    owner = slot.owner()
+    owner = slot.owner
     if owner is None:
+        return False
+    resource = owner()
+    if resource is None:
         return True
     try:
-        return owner.fileno() != slot.fd
+        return resource.fileno() != slot.fd
     except (OSError, ValueError):
         return True  # a closed file object raises, a closed socket says -1
 

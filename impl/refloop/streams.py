@@ -15,18 +15,19 @@ connection costs its objects and nothing else.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import socket
 import types
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Final, Protocol, Self, TypeAlias
 
 from refloop.errors import BusyResourceError, ClosedResourceError
 from refloop.groups import TaskGroup
-from refloop.here import current_reactor, current_runtime
+from refloop.here import current_reactor
 from refloop.kernel import MILLISECOND
-from refloop.tasks import CHECKPOINT, Trap, checkpoint, suspend
+from refloop.tasks import CHECKPOINT, Task, Trap, checkpoint, suspend
 from refloop.waits import Readable, Writable, notify_closing, sleep, wait_writable
 from refloop.workers import getaddrinfo
 
@@ -229,27 +230,63 @@ async def serve(listener: Listener, handler: Callable[[SocketStream], Awaitable[
     the reactor's ``on_error`` is told. It accepts at most :data:`ACCEPTS` connections a turn. Out of
     descriptors, it serves those it has and tries again a little later, after :data:`ACCEPT_BACK_OFF`.
     """
-    async with TaskGroup() as group:
+    async with _Connections(handler) as connections:
         while True:
             try:
-                group.start_soon(_handle, handler, await listener.accept())
+                connections.begin(await listener.accept())
                 for _ in range(ACCEPTS - 1):
                     stream = listener.accept_nowait()
                     if stream is None:
                         break
-                    group.start_soon(_handle, handler, stream)
+                    connections.begin(stream)
             except OSError as error:
                 if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise
                 await sleep(ACCEPT_BACK_OFF)
 
 
-async def _handle(handler: Callable[[SocketStream], Awaitable[object]], stream: SocketStream) -> None:
-    try:
-        with stream:
-            await handler(stream)
-    except Exception as error:
-        current_runtime().reactor.on_error(error)
+class _Connections(TaskGroup):
+    """The tasks of a server, one a connection.
+
+    Each runs the handler itself, and its stream is closed as the task ends: a coroutine around the handler
+    would be passed through at every step of every request, and held by every connection that is idle.
+    """
+
+    __slots__ = ("_handler", "_streams")
+
+    def __init__(self, handler: Callable[[SocketStream], Awaitable[object]]) -> None:
+        super().__init__()
+        self._handler = _as_coroutine(handler)
+        self._streams: dict[Task[object], SocketStream] = {}
+
+    def begin(self, stream: SocketStream) -> None:
+        """Run the handler for ``stream``."""
+        self._streams[self.start_soon(self._handler, stream)] = stream
+
+    def ended(self, task: Task[object]) -> None:
+        on_error = task.runtime.reactor.on_error
+        try:
+            self._streams.pop(task).close()
+        except OSError as error:
+            on_error(error)
+        if isinstance(task.error, Exception):
+            self.left()
+            on_error(task.error)
+        else:
+            super().ended(task)
+
+
+def _as_coroutine(
+    handler: Callable[[SocketStream], Awaitable[object]],
+) -> Callable[[SocketStream], Coroutine[Trap, None, object]]:
+    """``handler`` as an async function, which most are."""
+    if inspect.iscoroutinefunction(handler):
+        return handler
+
+    async def wait_for(stream: SocketStream) -> object:
+        return await handler(stream)
+
+    return wait_for
 
 
 def listen_tcp(host: str, port: int, *, backlog: int = BACKLOG) -> Listener:

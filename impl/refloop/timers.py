@@ -109,10 +109,13 @@ class Timers:
         timer._args = args
         timer._timers = self
         self.surplus += 1
-        bucket = self.buckets.get(deadline >> STRETCH)
+        stretch = deadline >> STRETCH
+        bucket = self.buckets.get(stretch)
         if bucket is None:
-            bucket = self._bucket(deadline >> STRETCH)
-        bucket.append(timer)
+            self.buckets[stretch] = [timer]
+            heappush(self._stretches, stretch)
+        else:
+            bucket.append(timer)
         return timer
 
     def earliest(self) -> int | None:
@@ -148,8 +151,12 @@ class Timers:
             if timer.live:
                 timer._timers = self
                 self.surplus += 1
-                self._in_order.pop(timer.deadline >> STRETCH, None)
-                self._bucket(timer.deadline >> STRETCH).insert(0, timer)
+                stretch = timer.deadline >> STRETCH
+                self._in_order.pop(stretch, None)
+                if stretch not in self.buckets:
+                    self.buckets[stretch] = []
+                    heappush(self._stretches, stretch)
+                self.buckets[stretch].insert(0, timer)
 
     def clear(self) -> None:
         """Cancel everything."""
@@ -174,14 +181,6 @@ class Timers:
         self._in_order.clear()
         self.surplus = len(self)
 
-    def _bucket(self, stretch: int) -> list[Timer]:
-        """The bucket of ``stretch``, made if need be."""
-        bucket = self.buckets.get(stretch)
-        if bucket is None:
-            bucket = self.buckets[stretch] = []
-            heappush(self._stretches, stretch)
-        return bucket
-
     def _front(self) -> list[Timer]:
         """The first bucket, in order; there is one. Few that have come since it was last asked for are put in
         their places, many are sorted."""
@@ -205,7 +204,8 @@ class Timers:
     def _take_front(self) -> list[Timer]:
         """Take out the first bucket, whole."""
         stretch = heappop(self._stretches)
-        self._in_order.pop(stretch, None)
+        if self._in_order:
+            self._in_order.pop(stretch, None)
         return self.buckets.pop(stretch)
 
     def _take(self, count: int) -> list[Timer]:

@@ -67,15 +67,17 @@ class AtCheckpoint:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Step():
+                return self if self.begun else replace(self, begun=True)
+            case Begin():
+                return replace(self, met=False, unrun=False) if self.met or self.unrun else self
+            case End(task=task, operation=operation, outcome="cancelled"):
+                return self._is_met(task, operation)
             case CancelRequest() | ScopeCancel() | GroupStart() | GroupEnter():
                 return replace(self, asked=True, unrun=self.unrun or not self.begun)
             case GroupExit(outcome=outcome):
                 return replace(self, met=outcome == "cancelled")
-            case Step():
-                return self if self.begun else replace(self, begun=True)
-            case End(task=task, operation=operation, outcome="cancelled"):
-                return self._is_met(task, operation)
-            case ScopeExit(caught=True) | Begin() | End():
+            case ScopeExit(caught=True) | End():
                 return replace(self, met=False, unrun=False) if self.met or self.unrun else self
             case Done(task=task, outcome="cancelled") if self.begun and not self.met and not self.unrun:
                 return Broken(

@@ -368,7 +368,7 @@ class NotNested:
     def after(self, event: Event) -> Progress:
         match event:
             case HandlerEnd():
-                return Kept(_NOBODY) if self.running else self
+                return _ENDED if self.running else self
             case Dispatch() | TimerFire() | Run():
                 if self.running is None:
                     return NotNested(event)
@@ -381,7 +381,7 @@ class NotNested:
                 return self
 
 
-_NOBODY = NotNested()
+_ENDED = Kept(NotNested())
 
 
 def _handler(start: Dispatch | TimerFire | Run) -> str:
@@ -452,7 +452,8 @@ class ErrorContained:
     def after(self, event: Event) -> Progress:
         match event:
             case Send() | Read():
-                return self._stirred(event.stream, unread=isinstance(event, Send)) if self.suspects else self
+                suspect = self.suspects.get(event.stream)
+                return self if suspect is None else self._stirred(event, suspect[0])
             case HandlerEnd():
                 return self if event.error is None else self._fails(event.turn, event.error)
             case Dispatch():
@@ -479,11 +480,9 @@ class ErrorContained:
             case _:
                 return self
 
-    def _stirred(self, stream: int, *, unread: bool) -> ErrorContained:
-        if stream not in self.suspects:
-            return self
-        registration, _ = self.suspects[stream]
-        return replace(self, suspects=self.suspects.put(stream, (registration, unread)))
+    def _stirred(self, event: Send | Read, registration: int) -> ErrorContained:
+        suspect = (registration, isinstance(event, Send))
+        return replace(self, suspects=self.suspects.put(event.stream, suspect))
 
     def _with(self, table: Table) -> ErrorContained:
         return ErrorContained(
@@ -737,7 +736,7 @@ class OneWaiterPerDirection:
         channel = self.channels.get(waiter)
         if channel is None:
             return self
-        left = tuple(other for other in self.waiters[channel] if other != waiter)
+        left = tuple([other for other in self.waiters[channel] if other != waiter])
         return OneWaiterPerDirection(
             self.waiters.put(channel, left) if left else self.waiters.drop(channel),
             self.channels.drop(waiter),
@@ -1356,7 +1355,8 @@ class DisarmByRegistration:
     def after(self, event: Event) -> Progress:
         match event:
             case Send() | Read():
-                return self._stirred(event.stream, sent=isinstance(event, Send)) if self.successors else self
+                successor = self.successors.get(event.stream)
+                return self if successor is None else self._stirred(event, successor[0])
             case Dispatch(registration=registration):
                 left = self._without(registration)
                 return self if left is self.successors else Kept(replace(self, successors=left))
@@ -1382,11 +1382,9 @@ class DisarmByRegistration:
             case _:
                 return self
 
-    def _stirred(self, stream: int, *, sent: bool) -> DisarmByRegistration:
-        if stream not in self.successors:
-            return self
-        registration, _ = self.successors[stream]
-        return replace(self, successors=self.successors.put(stream, (registration, sent)))
+    def _stirred(self, event: Send | Read, registration: int) -> DisarmByRegistration:
+        successor = (registration, isinstance(event, Send))
+        return replace(self, successors=self.successors.put(event.stream, successor))
 
     def _without(self, ended: int) -> Map[int, tuple[int, bool]]:
         if not self.successors:

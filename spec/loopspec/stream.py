@@ -43,30 +43,32 @@ class BytesPrefix:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Receive():
+                data, sent = event.data, self.outbound
+                if sent is None:
+                    return self
+                if sent.startswith(data):
+                    after = self._with(self.inbound, sent[len(data) :])
+                    return Kept(after) if data else after
+                return self._strayed(f"client {event.stream}", data, sent, self._with(self.inbound, None))
+            case Read():
+                data, sent = event.data, self.inbound
+                if sent is None:
+                    return self
+                place = sent.find(data) if self.rivals else 0
+                if place < 0 or not sent.startswith(data, place):
+                    return self._strayed("the server", data, sent, self._with(None, self.outbound))
+                left = sent[:place] + sent[place + len(data) :]
+                after = self._with(left, self.outbound)
+                if not left:
+                    after = replace(after, reader=None, rivals=False)
+                return Kept(after) if data else after
             case Send() if not self.echo:
                 return self if self.inbound is None else self._with(self.inbound + event.data, self.outbound)
             case Send() | Write():
                 if self.outbound is None:
                     return self
                 return self._with(self.inbound, self.outbound + event.data)
-            case Read():
-                data = event.data
-                if self.inbound is None:
-                    return self
-                place = self.inbound.find(data) if self.rivals else 0
-                if place >= 0 and self.inbound.startswith(data, place):
-                    left = self.inbound[:place] + self.inbound[place + len(data) :]
-                    after = self._with(left, self.outbound)
-                    return self._arrived(data, after if left else replace(after, reader=None, rivals=False))
-                return self._strayed("the server", data, self.inbound, self._with(None, self.outbound))
-            case Receive():
-                data = event.data
-                if self.outbound is None:
-                    return self
-                if self.outbound.startswith(data):
-                    return self._arrived(data, self._with(self.inbound, self.outbound[len(data) :]))
-                broken = self._with(self.inbound, None)
-                return self._strayed(f"client {event.stream}", data, self.outbound, broken)
             case Connect(echo=True):
                 return BytesPrefix(echo=True)
             case Await(task=task, reason="read") if self.reader is None:
@@ -78,9 +80,6 @@ class BytesPrefix:
 
     def _with(self, inbound: bytes | None, outbound: bytes | None) -> BytesPrefix:
         return BytesPrefix(inbound, outbound, self.echo, self.reader, self.rivals)
-
-    def _arrived(self, data: bytes, after: BytesPrefix) -> Progress:
-        return Kept(after) if data else after
 
     def _strayed(self, who: str, data: bytes, sent: bytes, after: BytesPrefix) -> Progress:
         return Broken(

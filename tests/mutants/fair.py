@@ -36,6 +36,15 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         report="https://github.com/systemd/systemd/issues/13236",
     ),
     Mutant(
+        name="fair-first-of-the-batch-again",
+        clause="FAIR.READY.BOUNDED_BYPASS",
+        path=REACTOR,
+        old="            batch = self._poll(timeout, self.maxevents)\n",
+        new="            batch = self._poll(timeout, self.maxevents)\n"
+        "            batch = [*batch[:1], *batch[:1], *batch]\n",
+        story="The first of a batch is asked again at once, and once more, whether it has anything else.",
+    ),
+    Mutant(
         name="fair-yield-to-the-front",
         clause="FAIR.TASKS.STEPS_DIFFER_BY_ONE",
         path=TASKS,
@@ -66,8 +75,8 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-callbacks-before-io",
         clause="FAIR.PHASES.NONE_STARVES",
         path=REACTOR,
-        old="            self._dispatch(batch)\n",
-        new="            if not self.ready:\n                self._dispatch(batch)\n",
+        old="            if batch:\n",
+        new="            if batch and not self.ready:\n",
         story="While callbacks or tasks are ready, no event is dispatched.",
         report="https://github.com/dabeaz/curio/issues/112",
     ),
@@ -75,9 +84,23 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-one-client-after-another",
         clause="FAIR.SILENT_CLIENT.DELAYS_NOBODY",
         path=STREAMS,
-        old="                group.start_soon(_handle, handler, await listener.accept())\n",
-        new="                await _handle(handler, await listener.accept())\n",
+        old="                connections.begin(await listener.accept())\n",
+        new="""                with await listener.accept() as stream:
+                    await handler(stream)
+""",
         story="The server serves a client to its end before it accepts the next.",
+    ),
+    Mutant(
+        name="fair-lock-around-a-conversation",
+        clause="FAIR.SILENT_CLIENT.DELAYS_NOBODY",
+        path=STREAMS,
+        old="        with stream:\n            await handler(stream)\n",
+        new="""        locks = globals().setdefault("_LOCKS", {})
+        async with locks.setdefault(handler, __import__("refloop").Lock()):
+            with stream:
+                await handler(stream)
+""",
+        story="What the handlers share is locked for as long as a conversation lasts.",
     ),
     Mutant(
         name="fair-accepts-all-there-are",

@@ -24,6 +24,18 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         story="A stream's socket is left blocking: a full buffer stops the loop, not the task that sends.",
     ),
     Mutant(
+        name="loop-rests-before-it-dispatches",
+        clause="LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT",
+        path=REACTOR,
+        old="        slots, turn = self._slots, self.turns\n        fd, rest = -1, iter(batch)\n",
+        new="""        slots, turn = self._slots, self.turns
+        fd, rest = -1, iter(batch)
+        if batch:
+            __import__("time").sleep(0.0001)
+""",
+        story="Between its wait and its handlers the loop rests for a moment, for more to become ready.",
+    ),
+    Mutant(
         name="loop-runs-until-nothing-is-ready",
         clause="LOOP.TURN.SNAPSHOT",
         path=REACTOR,
@@ -94,11 +106,27 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         story="A timer that is due when it is armed fires at once, in the midst of the handler that arms it.",
     ),
     Mutant(
+        name="loop-queue-is-kept-short",
+        clause="LOOP.DISPATCH.NOT_NESTED",
+        path=REACTOR,
+        old="""        self._mine()
+        handle = Handle(callback, args, self)
+        self.ready.append(handle)
+""",
+        new="""        self._mine()
+        if self.ready:
+            self.ready.popleft().run()
+        handle = Handle(callback, args, self)
+        self.ready.append(handle)
+""",
+        story="Before another callback is queued the oldest is run, so that the queue stays short.",
+    ),
+    Mutant(
         name="loop-drops-who-fails",
         clause="LOOP.HANDLER.ERROR_CONTAINED",
         path=REACTOR,
-        old="            self._handler(events)\n        except Exception as error:\n",
-        new="""            self._handler(events)
+        old="            handler(events)\n        except Exception as error:\n",
+        new="""            handler(events)
         except Exception as error:
             self.disarm()
 """,

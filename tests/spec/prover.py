@@ -59,8 +59,11 @@ def _prepare(targets: Iterable[str]) -> None:
     """Import the tool and what it is asked about."""
     import crosshair.core_and_libs  # noqa: F401  # which registers what it knows of the builtins
     from crosshair.core import _PATCH_REGISTRATIONS
+    from crosshair.libimpl.builtinslib import SymbolicInt
 
+    # Until Python 3.12 the tool has f-strings call its own format, and from 3.13 on the interpreter's.
     _PATCH_REGISTRATIONS[format] = _spell
+    type.__setattr__(SymbolicInt, "__format__", lambda _number, _spec: "…")
     for target in targets:
         try:
             importlib.import_module(target)

@@ -200,6 +200,15 @@ def test_each_listed_contract_is_confirmed_over_all_paths(module: str, proof: Sa
     assert not list(complaints(proof(module), text_of(module), wanted))
 
 
+def test_each_mutant_changes_exactly_one_place() -> None:
+    places = {
+        f"{contract.function}: {mutant.name}": text_of(mutant.of).count(mutant.old)
+        for contract in CONTRACTS
+        for mutant in contract.mutants
+    }
+    assert {name: count for name, count in places.items() if count != 1} == {}
+
+
 def test_each_contract_has_a_mutant() -> None:
     assert [contract.function for contract in CONTRACTS if not contract.mutants] == []
 

@@ -178,8 +178,7 @@ def tell(directory: Path) -> None:
     for source, of_source in _sources(directory):
         for number, events in enumerate(of_source):
             judge = Judge(register().values(), frozenset(EVENTS))
-            for event in events:
-                judge.after(event)
+            judge.read(events)
             line = f"{source} {number}: {_told(judge)}\n"
             digest.update(line.encode())
             sys.stdout.write(line)

@@ -142,8 +142,7 @@ class Campaign:
 
     def look_at_survey(self) -> None:
         """Judge what the kernel's own calls do: the same for every loop on this machine."""
-        for event in self._survey:
-            self._surveyor.after(event)
+        self._surveyor.read(self._survey)
         for violation in self._surveyor.violations:
             self._broken[violation.clause] += 1
             words = ("the survey of the kernel's own calls: `loopspec calls` shows it",)
@@ -209,15 +208,24 @@ class Campaign:
 
             _drive(member, one, share, _seed(seed, family), shrink=False)
 
-    def hunt(self, id: str, examples: int, seed: int, *, shrink: bool = False) -> Scenario | None:
+    def hunt(
+        self,
+        id: str,
+        examples: int,
+        seed: int,
+        *,
+        shrink: bool = False,
+        shows: Callable[[Scenario], bool] | None = None,
+    ) -> Scenario | None:
         """The first scenario that breaks clause ``id``, or with ``shrink`` the smallest that can be made of
-        it; None if none does of ``examples`` in each family. :attr:`scenarios` counts how many were run.
+        it; None if none does of ``examples`` in each family. ``shows`` says of a scenario that it does, where
+        more is asked for. :attr:`scenarios` counts how many were run.
         """
         found: list[Scenario] = []
 
         def one(scenario: Scenario) -> None:
             self.scenarios += 1
-            if self._shows_again(scenario, id):
+            if self._shows_again(scenario, id) and (shows is None or shows(scenario)):
                 found.append(scenario)
                 raise _UnkeptError
 
@@ -260,8 +268,7 @@ class Campaign:
         except Exception as error:
             crash = error
         judge.restart()
-        for event in events:
-            judge.after(event)
+        judge.read(events)
         if crash is not None and not judge.violations:
             raise crash
         return tuple(events)
@@ -279,8 +286,7 @@ class Campaign:
         survey of all clauses is what counts accidents, if they show again."""
         ran = isolated(scenario)
         judge.restart()
-        for event in ran.events:
-            judge.after(event)
+        judge.read(ran.events)
         if ran.accident is not None and judge is self._judge:
             again = isolated(scenario).accident
             if again is None:

@@ -16,6 +16,7 @@ from loopspec.trace import (
     JobStart,
     Polled,
     Quiescent,
+    Run,
     Uncaught,
     WaitReturn,
     Worked,
@@ -46,7 +47,7 @@ def handler_terminates(within: bool, event: Within) -> Seen[HandlerTerminates]:
     post: _.breaks == (within and event is Within.HANGS)
     post: _.shows == (event is Within.ENDS)
     """
-    return after(HandlerTerminates("a handler" if within else None), event.value)
+    return after(HandlerTerminates(Run(1, 0) if within else None), event.value)
 
 
 def kernel_reports(is_in: bool, is_out: bool, found_in: bool, found_out: bool) -> Seen[KernelReports]:
