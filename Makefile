@@ -11,7 +11,7 @@ SAMPLE_SEED := 1
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: check test lint types suite bench evidence kills sample clean
+.PHONY: check test lint types suite bench evidence kills mutants sample clean
 
 # Exit status 1 is a verdict, that some loop breaks a MUST, and asyncio does: the command has done its work.
 check: $(VENV)/installed
@@ -41,6 +41,11 @@ evidence: $(VENV)/installed-dev
 # What kills each named mutant, how soon and with how few steps, as `loopspec mutants` tells it.
 kills: $(VENV)/installed-dev
 	$(BIN)/python -m tests.mutants.kills
+
+# Every small change of the code, and whether the quick suite notices: hours for all; FILES are the modules.
+FILES ?=
+mutants: $(VENV)/installed-dev
+	$(BIN)/python -m tests.mutants.generated $(FILES)
 
 # The sample of the README: paste what this prints.
 sample: $(VENV)/installed

@@ -48,21 +48,18 @@ class BytesPrefix:
                 if sent is None:
                     return self
                 if sent.startswith(data):
-                    after = self._with(self.inbound, sent[len(data) :])
-                    return Kept(after) if data else after
+                    return self._arrived(data, self._with(self.inbound, sent[len(data) :]))
                 return self._strayed(f"client {event.stream}", data, sent, self._with(self.inbound, None))
             case Read():
                 data, sent = event.data, self.inbound
                 if sent is None:
                     return self
                 place = sent.find(data) if self.rivals else 0
-                if place < 0 or not sent.startswith(data, place):
-                    return self._strayed("the server", data, sent, self._with(None, self.outbound))
-                left = sent[:place] + sent[place + len(data) :]
-                after = self._with(left, self.outbound)
-                if not left:
-                    after = replace(after, reader=None, rivals=False)
-                return Kept(after) if data else after
+                if place >= 0 and sent.startswith(data, place):
+                    left = sent[:place] + sent[place + len(data) :]
+                    after = self._with(left, self.outbound)
+                    return self._arrived(data, after if left else replace(after, reader=None, rivals=False))
+                return self._strayed("the server", data, sent, self._with(None, self.outbound))
             case Send() if not self.echo:
                 return self if self.inbound is None else self._with(self.inbound + event.data, self.outbound)
             case Send() | Write():
@@ -80,6 +77,9 @@ class BytesPrefix:
 
     def _with(self, inbound: bytes | None, outbound: bytes | None) -> BytesPrefix:
         return BytesPrefix(inbound, outbound, self.echo, self.reader, self.rivals)
+
+    def _arrived(self, data: bytes, after: BytesPrefix) -> Progress:
+        return Kept(after) if data else after
 
     def _strayed(self, who: str, data: bytes, sent: bytes, after: BytesPrefix) -> Progress:
         return Broken(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from loopspec import trace
 from loopspec.clause import select
+from loopspec.conformance.campaign import MakeLoop
 from loopspec.conformance.cli import main
 from loopspec.conformance.exploration import Bench, Request, explore
 from loopspec.conformance.explorer import Budget
@@ -116,6 +120,61 @@ def test_a_trace_that_was_judged_is_known_and_not_taken_for_another() -> None:
     assert list(bench.judged(early)) == ["TIMER.FIRE.NEVER_EARLY"]
     assert bench.judged(other) == {}
     assert bench.judged(early) is bench.judged(early)
+
+
+class Hangs(RefloopLoop):
+    """Its thread is suspended in a read of a socket that was left blocking."""
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        listener.setblocking(True)
+        self.call_soon(listener.accept)
+        for _ in range(3):
+            self.call_soon(listener.accept)
+
+
+class SpinsInTurns(RefloopLoop):
+    """It has itself called back again and again."""
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        super().serve_echo(listener)
+        self._again()
+
+    def _again(self) -> None:
+        self.call_soon(self._again)
+
+
+class SpinsInATurn(RefloopLoop):
+    """It asks one socket for ever for what is not there."""
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        while True:
+            with suppress(BlockingIOError):
+                listener.accept()
+
+
+class Raises(RefloopLoop):
+    """It lets out what goes wrong within it."""
+
+    def run(self, main: Callable[[], None]) -> None:
+        super().run(main)
+        raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize(
+    ("loop", "wrong"),
+    [
+        (Hangs, "LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT"),
+        (SpinsInTurns, "LOOP.IDLE.MEANS_IDLE"),
+        (SpinsInATurn, "the loop spun"),
+        (Raises, "the loop raised RuntimeError: boom"),
+    ],
+)
+def test_what_does_not_come_to_its_end_is_found_without_a_trace(loop: MakeLoop, wrong: str) -> None:
+    request = Request(SMALL["three-clients"], ("random",), 0, select(), untraced=True)
+    found = explore(loop, request, Budget(None, 5))
+    assert found.ended == "failed"
+    assert found.met.schedules == 1
+    assert any(failure.what.startswith(wrong) for failure in found.failures)
 
 
 def test_a_family_is_a_scope_and_the_same_under_the_same_seed() -> None:

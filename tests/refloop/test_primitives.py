@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
+from functools import partial
 
 import pytest
 
+import refloop
 from refloop import (
     Cancelled,
     Condition,
+    DeadlockError,
     Event,
     Lock,
     Queue,
@@ -22,6 +26,8 @@ from refloop import (
     checkpoint,
     current_task,
 )
+from refloop.tasks import Trap
+from tests.refloop.fake_kernel import FakeKernel
 
 
 async def turns(count: int = 3) -> None:
@@ -322,3 +328,104 @@ def test_a_task_has_a_context_of_its_own_which_begins_as_its_maker_s(runtime: Ru
     run(runtime, main)
     assert seen == {name: ["parent", name, name] for name in "ab"}
     assert NAME.get() == "nobody"
+
+
+# --- who waits for ever ---------------------------------------------------------------------------------
+
+
+Endless = tuple[object, Callable[[], Coroutine[Trap, None, None]]]
+"""What is shared, and who waits for it for ever."""
+
+
+def of_a_lock() -> Endless:
+    lock = Lock()
+
+    async def main() -> None:
+        await lock.acquire()
+        async with TaskGroup() as group:
+            group.start_soon(lock.acquire)
+
+    return lock, main
+
+
+def of_a_semaphore() -> Endless:
+    semaphore = Semaphore(0)
+    return semaphore, semaphore.acquire
+
+
+def of_a_condition() -> Endless:
+    condition = Condition()
+
+    async def main() -> None:
+        async with condition:
+            await condition.wait()
+
+    return condition, main
+
+
+def of_an_item() -> Endless:
+    queue = Queue[int](1)
+
+    async def main() -> None:
+        await queue.get()
+
+    return queue, main
+
+
+def of_a_place() -> Endless:
+    queue = Queue[int](1)
+    queue.put_nowait(0)
+    return queue, partial(queue.put, 1)
+
+
+def of_an_event() -> Endless:
+    event = Event()
+    return event, event.wait
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (of_a_lock, "lock"),
+        (of_a_semaphore, "semaphore"),
+        (of_a_condition, "condition"),
+        (of_an_item, "get"),
+        (of_a_place, "put"),
+        (of_an_event, "event"),
+    ],
+)
+def test_who_waits_for_ever_says_for_what(
+    kernel: FakeKernel, make: Callable[[], Endless], reason: str
+) -> None:
+    shared, main = make()
+    with pytest.raises(DeadlockError, match=re.escape(f"waits for: {reason} of {shared!r}")):
+        refloop.run(main, kernel=kernel)
+
+
+# --- conditions that share a lock -----------------------------------------------------------------------
+
+
+def test_conditions_of_one_lock_exclude_each_other(runtime: Runtime) -> None:
+    """Given a lock with two conditions, when one is notified, then its waiter goes on with that lock."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        lock = Lock()
+        full, empty = Condition(lock), Condition(lock)
+
+        async def waiter() -> None:
+            async with full:
+                await full.wait()
+                assert empty.locked()
+                seen.append("woken")
+
+        async with TaskGroup() as group:
+            group.start_soon(waiter)
+            await turns()
+            async with lock:
+                full.notify()
+                await turns()
+                seen.append("released")
+
+    run(runtime, main)
+    assert seen == ["released", "woken"]

@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 
 import pytest
 
@@ -35,6 +35,7 @@ from refloop import (
     current_reactor,
     current_task,
     fail_after,
+    fail_at,
     move_on_after,
     move_on_at,
     notify_closing,
@@ -44,7 +45,7 @@ from refloop import (
     wait_readable,
     wait_writable,
 )
-from refloop.tasks import LIFE, Move
+from refloop.tasks import CHECKPOINT, LIFE, Move, Trap
 from tests.refloop.fake_kernel import FakeKernel
 
 Pair = tuple[socket.socket, socket.socket]
@@ -259,14 +260,107 @@ def test_steps_of_two_ready_tasks_differ_by_at_most_one(runtime: Runtime) -> Non
 
 
 def test_a_deadlock_is_reported_with_tasks_and_reasons(kernel: FakeKernel) -> None:
+    group = TaskGroup()
+
     async def main() -> None:
-        async with TaskGroup() as group:
+        async with group:
             group.start_soon(forever, name="stuck")
 
     with pytest.raises(DeadlockError) as caught:
         run(main, kernel=kernel)
     assert [task.name.rpartition(".")[2] for task in caught.value.tasks] == ["main", "stuck"]
+    assert f"main waits for: group of {group!r}" in str(caught.value)
     assert "stuck waits for: event of" in str(caught.value)
+
+
+def test_a_task_that_will_not_end_is_reported_and_its_coroutine_closed(
+    kernel: FakeKernel, reactor: Reactor
+) -> None:
+    """Given tasks that wait behind a shield for what never comes, when the runtime is closed, then they wait
+    no more, and what their clean-up raises is told."""
+    event, errors, closed = Event(), list[BaseException](), list[str]()
+    reactor.on_error = errors.append
+    runtime = Runtime(reactor)
+    wrong = ZeroDivisionError()
+
+    async def stubborn(name: str, error: Exception | None) -> None:
+        try:
+            with CancelScope(shield=True):
+                await event.wait()
+        finally:
+            closed.append(name)
+            if error is not None:
+                raise error
+
+    tasks = [runtime.spawn(stubborn, "first", wrong), runtime.spawn(stubborn, "second", None)]
+    with pytest.raises(DeadlockError) as caught:
+        runtime.close()
+    assert list(caught.value.tasks) == tasks
+    assert closed == ["second", "first"]
+    assert errors == [wrong]
+    assert [task.outcome for task in tasks] == [WasCancelled(), WasCancelled()]
+    assert [isinstance(task.error, Cancelled) and task.error.scope for task in tasks] == [
+        task.scope for task in tasks
+    ]
+    event.set()
+
+
+def test_between_steps_no_task_is_running(runtime: Runtime) -> None:
+    refused: list[str] = []
+
+    def callback() -> None:
+        with pytest.raises(RuntimeError, match="no task is running"):
+            current_task()
+        refused.append("callback")
+
+    async def main() -> None:
+        current_reactor().call_soon(callback)
+        await checkpoint()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert refused == ["callback"]
+
+
+def test_a_task_that_joins_itself_is_refused(runtime: Runtime) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="joins itself"):
+            await current_task().join()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+class Nameless(Coroutine[Trap, None, None]):
+    """A coroutine of somebody's own making."""
+
+    def send(self, _value: None) -> Trap:
+        raise StopIteration
+
+    def throw(self, *_error: object) -> Trap:
+        raise StopIteration
+
+    def close(self) -> None:
+        pass
+
+    def __await__(self) -> Generator[Trap, None, None]:
+        return CHECKPOINT.__await__()
+
+
+def test_a_task_without_a_name_is_called_by_its_function_or_else_by_its_coroutine(runtime: Runtime) -> None:
+    nameless = Nameless()
+    task = runtime.spawn(lambda: nameless)
+    assert (task.name, task.waits_for, task.error) == (str(nameless), "new", None)
+    runtime.run_until_done(task)
+    assert task.waits_for == "done"
+
+
+def test_a_task_that_is_being_cancelled_has_no_error_before_its_end(runtime: Runtime) -> None:
+    async def main() -> None:
+        task = runtime.spawn(forever)
+        await checkpoint()
+        task.cancel()
+        assert (task.state, task.error, task.outcome) == (State.READY, None, None)
+
+    runtime.run_until_done(runtime.spawn(main))
 
 
 def test_tasks_that_join_each_other_in_a_ring_are_reported(kernel: FakeKernel) -> None:
@@ -532,13 +626,17 @@ def test_a_shield_keeps_out_what_encloses_it_and_not_itself(runtime: Runtime) ->
                 await checkpoint()
                 reached.append("shielded")
                 inner.shield = False
+                inner.shield = True
+                await checkpoint()
+                reached.append("shielded again")
+                inner.shield = False
                 await checkpoint()
             reached.append("after the cancellation of the outer scope")
         assert outer.cancelled_caught
         assert not inner.cancelled_caught
 
     runtime.run_until_done(runtime.spawn(main))
-    assert reached == ["shielded", "shielded"]
+    assert reached == ["shielded", "shielded", "shielded again"]
 
 
 def test_a_shielded_wait_neither_ends_nor_spins(kernel: FakeKernel, runtime: Runtime) -> None:
@@ -570,6 +668,70 @@ def test_deadlines_cut_short_and_only_what_is_late(kernel: FakeKernel, runtime: 
             extended.deadline = kernel.now + 10 * MILLISECOND
             await sleep(5 * MILLISECOND)
         assert not extended.cancel_called
+        assert current_reactor().timers.live == 0
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_fail_says_so_at_its_deadline_and_lets_through_what_its_block_raises(runtime: Runtime) -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError), fail_at(current_reactor().clock() + MILLISECOND):
+            await sleep(SECOND)
+        with pytest.raises(ZeroDivisionError), fail_after(SECOND):
+            raise ZeroDivisionError
+        with fail_after(SECOND):
+            await sleep(MILLISECOND)
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_delay_may_be_nothing_and_not_less(runtime: Runtime) -> None:
+    async def main() -> None:
+        with move_on_after(0) as scope:
+            await checkpoint()
+        assert scope.cancelled_caught
+        await sleep(0)
+        for delayed in (move_on_after, fail_after, sleep):
+            with pytest.raises(ValueError, match="-1 ns"):
+                delayed(-1)
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_sleep_is_awaited_once(runtime: Runtime) -> None:
+    async def main() -> None:
+        slept = sleep(1)
+        await slept
+        with pytest.raises(RuntimeError, match="once"):
+            await slept
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_scope_that_is_cancelled_lets_go_of_its_deadline(runtime: Runtime) -> None:
+    async def main() -> None:
+        with move_on_after(SECOND) as scope:
+            scope.cancel()
+            assert current_reactor().timers.live == 0
+            scope.deadline = SECOND
+            assert current_reactor().timers.live == 0
+        assert scope.deadline == SECOND
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_scope_is_neither_cancelled_before_it_begins_nor_of_any_effect_after_its_end(
+    runtime: Runtime,
+) -> None:
+    async def main() -> None:
+        scope = CancelScope()
+        assert (scope.cancel_called, scope.cancelled_caught, scope.effective) == (False, False, False)
+        with scope:
+            await checkpoint()
+        scope.cancel()
+        scope.deadline = 0
+        await checkpoint()
+        assert (scope.cancel_called, scope.cancelled_caught) == (True, False)
         assert current_reactor().timers.live == 0
 
     runtime.run_until_done(runtime.spawn(main))
@@ -707,6 +869,51 @@ def test_a_failing_child_cancels_body_and_siblings_and_no_error_is_lost(runtime:
         with pytest.raises(ExceptionGroup) as caught:
             await parent()
         assert set(caught.value.exceptions) == {first, second, body}
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_group_waits_also_for_a_child_that_is_started_when_the_last_has_just_ended(
+    runtime: Runtime,
+) -> None:
+    steps: list[str] = []
+
+    async def child(name: str) -> None:
+        await checkpoint()
+        steps.append(name)
+
+    async def late(group: TaskGroup, first: Task[None]) -> None:
+        while first.state is not State.DONE:
+            await checkpoint()
+        group.start_soon(child, "late")
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            first = group.start_soon(child, "first")
+            runtime.spawn(late, group, first)
+        steps.append("after")
+        with pytest.raises(RuntimeError, match="while its block lasts"):
+            group.start_soon(child, "too late")
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert steps == ["first", "late", "after"]
+
+
+def test_a_group_that_cancels_itself_is_left_as_though_it_had_ended(runtime: Runtime) -> None:
+    async def main() -> None:
+        group = TaskGroup()
+        with pytest.raises(RuntimeError, match="while its block lasts"):
+            group.start_soon(forever)
+        async with group:
+            child = group.start_soon(forever)
+            group.cancel_scope.cancel()
+            await checkpoint()
+        assert group.cancel_scope.cancelled_caught
+        assert child.outcome == WasCancelled()
+        with pytest.raises(RuntimeError, match="entered once"):
+            await group.__aenter__()
+        with pytest.raises(RuntimeError, match="while its block lasts"):
+            group.start_soon(forever)
 
     runtime.run_until_done(runtime.spawn(main))
 
@@ -912,5 +1119,32 @@ def test_a_cancelled_wait_leaves_the_direction_free(runtime: Runtime, pair: Pair
         assert scope.cancelled_caught
         theirs.send(b"x")
         await wait_readable(ours)
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_task_says_what_it_waits_for(kernel: FakeKernel, runtime: Runtime, pair: Pair) -> None:
+    ours, theirs = pair
+
+    async def write() -> None:
+        await wait_writable(theirs)
+
+    async def rest() -> None:
+        await sleep(5)
+
+    async def main() -> None:
+        assert current_task().state is State.RUNNING
+        waiting = [runtime.spawn(wait, ours), runtime.spawn(write), runtime.spawn(rest)]
+        await checkpoint()
+        assert [task.waits_for for task in waiting] == [
+            f"read of descriptor {ours.fileno()}",
+            f"write of descriptor {theirs.fileno()}",
+            f"sleep until {kernel.now + 5} ns",
+        ]
+        notify_closing(ours)
+        with pytest.raises(ClosedResourceError):
+            await waiting[0].join()
+        for task in waiting[1:]:
+            await task.join()
 
     runtime.run_until_done(runtime.spawn(main))

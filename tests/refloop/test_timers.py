@@ -140,6 +140,46 @@ def test_the_buckets_are_no_more_than_a_sorted_list(unit: int) -> None:
         assert len(timers) <= 2 * len(model) + SLACK, seed
 
 
+def test_timers_keep_their_order_when_the_cancelled_are_cleared_out() -> None:
+    seed = 8
+    draw = random.Random(seed)
+    timers = Timers()
+    armed = [timers.arm(draw.randrange(SECOND), int, ()) for _ in range(6 * SLACK)]
+    draw.shuffle(armed)
+    for timer in armed[: 4 * SLACK]:
+        timer.cancel()
+    assert len(timers) < len(armed)
+    left = sorted(armed[4 * SLACK :], key=lambda timer: timer.deadline)
+    assert timers.due(SECOND) == left, seed
+
+
+def test_a_handful_of_cancelled_timers_is_held_and_one_more_clears_them_out(reactor: Reactor) -> None:
+    for timer in [reactor.call_later(SECOND, int) for _ in range(SLACK)]:
+        timer.cancel()
+    held = len(reactor.timers)
+    reactor.call_later(SECOND, int).cancel()
+    assert (held, len(reactor.timers)) == (SLACK, 0)
+
+
+def test_what_is_put_back_fires_in_its_order_and_before_what_has_been_armed_since() -> None:
+    timers = Timers()
+    taken = [timers.arm(5, int, ()) for _ in range(3)]
+    assert timers.due(5) == taken
+    later = [timers.arm(5, int, ()) for _ in range(3)]
+    taken[1].cancel()
+    timers.put_back(taken)
+    assert timers.due(5) == [taken[0], taken[2], *later]
+
+
+def test_a_closed_reactor_holds_no_timer() -> None:
+    reactor = Reactor(FakeKernel())
+    timers = [reactor.call_later(SECOND, int) for _ in range(3)]
+    timers[0].cancel()
+    reactor.close()
+    assert [timer.live for timer in timers] == [False] * 3
+    assert (len(reactor.timers), reactor.timers.live) == (0, 0)
+
+
 def test_a_delay_that_is_negative_or_no_whole_number_is_refused(reactor: Reactor) -> None:
     with pytest.raises(ValueError, match="-1"):
         reactor.call_later(-1, int)

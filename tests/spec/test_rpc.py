@@ -215,6 +215,13 @@ def test_an_id_that_a_reply_can_still_come_to_is_not_given_again(before: tuple[E
 
 
 @pytest.mark.clause(ID, "7371a25f")
+def test_of_an_id_that_was_given_again_the_first_call_may_still_be_settled() -> None:
+    """Given two calls under one id, when the second is over and then the first, then one event is refused."""
+    trace = request(0, 0), request(1, 0), reply(1, 0), settle(1), settle(0)
+    assert refused(ID, *trace).position == 1
+
+
+@pytest.mark.clause(ID, "7371a25f")
 @pytest.mark.parametrize(
     "before",
     [(request(0, 0), reply(0, 0), settle(0)), (*TIMED_OUT, reply(0, 0))],

@@ -64,17 +64,24 @@ class Bench:
         self._known: dict[int, dict[str, Violation | None]] = {}
 
     def play(self, case: Case, schedule: Taped) -> tuple[tuple[Event, ...], str | None]:
-        """The trace of ``case`` under ``schedule``, and what exception the loop let out, if it did."""
+        """The trace of ``case`` under ``schedule``, and what went wrong beside it: the loop has let an
+        exception out, or had to be broken off."""
         events: list[Event] = []
+        run = Modelled(fitted(case.scenario, case.kernel), case.kernel, schedule, events.append)
         try:
-            Modelled(fitted(case.scenario, case.kernel), case.kernel, schedule, events.append).run(self._make)
+            run.run(self._make)
         except Exception as error:
             return tuple(events), f"the loop raised {type(error).__name__}: {' '.join(str(error).split())}"
-        return tuple(events), None
+        return tuple(events), _cut_short(run)
 
-    def untraced(self, case: Case, schedule: Taped) -> None:
-        """Play, and look only whether the loop lets an exception out."""
-        Untraced(case.scenario, case.kernel, schedule, _nothing).run(self._make)
+    def untraced(self, case: Case, schedule: Taped) -> str | None:
+        """What goes wrong in a run of which nobody is told: the same as beside a trace."""
+        run = Untraced(case.scenario, case.kernel, schedule, _nothing)
+        try:
+            run.run(self._make)
+        except Exception as error:
+            return f"the loop raised {type(error).__name__}"
+        return _cut_short(run)
 
     def broken(self, case: Case, schedule: Taped) -> dict[str, Violation | None]:
         """What a run fails by: the clauses that it breaks, or the exception."""
@@ -105,6 +112,10 @@ class Bench:
         """How many clauses have been exercised, of how many that can be observed."""
         observable = [each for each in self._judge.findings.values() if each.observable]
         return sum(1 for each in observable if each.exercised), len(observable)
+
+
+def _cut_short(run: Modelled) -> str | None:
+    return None if run.cut_short is None else f"the loop {run.cut_short}"
 
 
 def _nothing(event: Event) -> None:
@@ -214,9 +225,10 @@ def explore(
     if failed is not None:
         place, schedule = failed
         case = replace(request.scope.cases[place], tape=without_calm_end(schedule.taken))
-        explored.failures = tuple(
-            shown_small(bench, case, what, search.met.schedules, request.untraced) for what in found[0]
-        )
+        broken = found[0]
+        if request.untraced:  # with its trace, it can be said what is wrong
+            broken = bench.broken(case, Taped(case.tape)) or broken
+        explored.failures = tuple(shown_small(bench, case, what, search.met.schedules) for what in broken)
     return explored
 
 
@@ -225,17 +237,15 @@ def _system(bench: Bench, case: Case, untraced: bool, found: list[dict[str, Viol
         found[0] = bench.broken(case, schedule)
 
     def play_untraced(schedule: Taped) -> None:
-        try:
-            bench.untraced(case, schedule)
-        except Exception as error:
-            found[0] = {f"the loop raised {type(error).__name__}": None}
+        wrong = bench.untraced(case, schedule)
+        if wrong is not None:
+            found[0] = {wrong: None}
 
     return play_untraced if untraced else play
 
 
-def shown_small(bench: Bench, case: Case, what: str, after: int, untraced: bool = False) -> Failure:
+def shown_small(bench: Bench, case: Case, what: str, after: int) -> Failure:
     """``case``, which fails by ``what``, made small, and the nearest run that passes."""
-    del untraced
 
     def fails(step: Case) -> bool:
         return what in bench.broken(step, Taped(step.tape))

@@ -805,7 +805,7 @@ class Untraced(Modelled):
         self._snatch_from(batch)
         self.turn += 1
         if self.turn >= MAX_TURNS:
-            self._finish()
+            self._out_of_turns()
         return batch
 
     def _asleep(self, *, sample: bool) -> None:
