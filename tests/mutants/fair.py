@@ -94,11 +94,16 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-lock-around-a-conversation",
         clause="FAIR.SILENT_CLIENT.DELAYS_NOBODY",
         path=STREAMS,
-        old="        with stream:\n            await handler(stream)\n",
-        new="""        locks = globals().setdefault("_LOCKS", {})
-        async with locks.setdefault(handler, __import__("refloop").Lock()):
-            with stream:
-                await handler(stream)
+        old="""    if inspect.iscoroutinefunction(handler):
+        return handler
+
+    async def wait_for(stream: SocketStream) -> object:
+""",
+        new="""    lock = __import__("refloop").Lock()
+
+    async def wait_for(stream: SocketStream) -> object:
+        async with lock:
+            return await handler(stream)
 """,
         story="What the handlers share is locked for as long as a conversation lasts.",
     ),
