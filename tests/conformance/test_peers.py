@@ -62,8 +62,10 @@ KNOWN: dict[str, set[str]] = {
     # call_later with a delay of nought is call_soon, and no timer: reported as MagicStack/uvloop issue 482.
     | {"TIMER.ORDER.DEADLINE_THEN_ARMING", "TIMER.PHASE.SNAPSHOT"},
     # A job on the only worker, which asks for a task, which asks for a job; a child's post wakes the parent;
-    # what is queued while the queue is run leaves its byte in the channel, and the next wait returns for it.
+    # what is queued while the queue is run leaves its byte in the channel, and the next wait returns for it;
+    # one that was notified, and is cancelled while it takes the lock again, takes the notification along.
     "trio": {
+        "PRIM.HANDOFF.PASSES_ON",
         "WORK.POOL.NO_SELF_DEADLOCK",
         "LOOP.FORK.REFUSED",
         "LOOP.IDLE.MEANS_IDLE",
