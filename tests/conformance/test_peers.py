@@ -49,6 +49,8 @@ KNOWN: dict[str, set[str]] = {
     "curio": {"CORO.CHECKPOINT.ALWAYS_OR_NEVER", "PRIM.WAITERS.FIFO_NO_BARGING"}
     # And so an echo of 400,000 bytes that are there already goes round in one turn.
     | {"FAIR.DISPATCH.CAPPED"}
+    # A condition's waiter that is cancelled while it takes the lock again leaves without it.
+    | {"PRIM.CONDITION.HOLDS_LOCK", "CANCEL.EFFECT.DONE_OR_UNDONE"}
     | COLD,
     # Its streams, primitives and executor are asyncio's; add_reader replaces; no thread or child is refused.
     "uvloop": {"LOOP.WAITER.ONE_PER_DIRECTION", "LOOP.CLOSE.SETTLES_WAITERS", "LOOP.CLOSE.BEHIND_THE_BACK"}
@@ -59,8 +61,16 @@ KNOWN: dict[str, set[str]] = {
     | {*COLD, "WORK.SUBMIT.NEVER_SUSPENDS", "CALL.BLOCKING.IMPLIES_SYNC"}
     # call_later with a delay of nought is call_soon, and no timer: reported as MagicStack/uvloop issue 482.
     | {"TIMER.ORDER.DEADLINE_THEN_ARMING", "TIMER.PHASE.SNAPSHOT"},
-    # A job on the only worker, which asks for a task, which asks for a job; a child's post wakes the parent.
-    "trio": {"WORK.POOL.NO_SELF_DEADLOCK", "LOOP.FORK.REFUSED", "LOOP.IDLE.MEANS_IDLE"}
+    # A job on the only worker, which asks for a task, which asks for a job; a child's post wakes the parent;
+    # what is queued while the queue is run leaves its byte in the channel, and the next wait returns for it;
+    # one that was notified, and is cancelled while it takes the lock again, takes the notification along.
+    "trio": {
+        "PRIM.HANDOFF.PASSES_ON",
+        "WORK.POOL.NO_SELF_DEADLOCK",
+        "LOOP.FORK.REFUSED",
+        "LOOP.IDLE.MEANS_IDLE",
+        "WAKE.CHANNEL.ONE_BIT",
+    }
     | {"FAIR.TASKS.STEPS_DIFFER_BY_ONE", *COLD},
 }
 
