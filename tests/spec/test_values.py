@@ -42,3 +42,7 @@ class _Point:
 def test_a_value_is_equal_and_hashed_by_its_fields() -> None:
     assert (_Point(1), hash(_Point(1))) == (_Point(1, 0), hash(_Point(1, 0)))
     assert _Point(1) != _Point(0, 1)
+
+
+def test_a_value_has_no_room_for_anything_but_its_fields() -> None:
+    assert not hasattr(_Point(1), "__dict__")
