@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench import explorer, tools
 from bench.echo import SERVERS
 from bench.measure import (
     Load,
@@ -253,6 +254,36 @@ def task_memory(settings: Settings) -> list[Table]:
     return [Table("task memory", "resident bytes", values)]
 
 
+def explored(settings: Settings) -> list[Table]:
+    """CPU time of the explorer for a schedule, with its trace off."""
+    schedules = max(500, round(explorer.SCHEDULES * settings.scale))
+    seconds = explorer.seconds_a_schedule(settings.rounds, schedules)
+    a_second = f"{1 / Spread.of(seconds).median:,.0f} schedules a second and processor"
+    values = {explorer.SCOPE: {OURS: [each * 1e6 for each in seconds]}}
+    return [Table("explorer", "CPU time a schedule, µs", values, (a_second,))]
+
+
+def judged_and_searched(settings: Settings) -> list[Table]:
+    """CPU time of the judge for an event, and of the search of hashed states for a transition."""
+    events = max(5_000, round(tools.EVENTS_JUDGED * settings.scale))
+    judged = tools.seconds_an_event(settings.rounds, events)
+    searched = tools.seconds_a_transition(settings.rounds, tools.SIZE if settings.scale else tools.SMALL)
+    return [
+        Table(
+            "judge",
+            "CPU time an event, µs",
+            {"all rules on, a busy run": {OURS: [each * 1e6 for each in judged]}},
+            (f"{1 / Spread.of(judged).median:,.0f} events a second and processor",),
+        ),
+        Table(
+            "state search",
+            "CPU time a transition, µs",
+            {"reactor, scheduler, lock, pool": {OURS: [each * 1e6 for each in searched]}},
+            (f"{1 / Spread.of(searched).median:,.0f} transitions a second and processor",),
+        ),
+    ]
+
+
 BENCHES: Final[dict[str, Callable[[Settings], list[Table]]]] = {
     "echo": echo,
     "instructions": count_instructions,
@@ -264,6 +295,8 @@ BENCHES: Final[dict[str, Callable[[Settings], list[Table]]]] = {
     "posts": _micro("posts", "a post of another thread, in a flood", 100_000, wall=True),
     "to-thread": _micro("to-thread", "a round trip to a worker thread", 3_000, wall=True),
     "task-memory": task_memory,
+    "explorer": explored,
+    "tools": judged_and_searched,
 }
 """The benches by name."""
 
@@ -302,6 +335,12 @@ TARGETS: Final = (
 
 INSTRUCTIONS_AT_MOST: Final = 12_000
 GROWTH_AT_MOST: Final = 1.3
+RATES_AT_LEAST: Final = {
+    "explorer": (20_000, "schedules"),
+    "judge": (150_000, "events"),
+    "state search": (150_000, "transitions"),
+}
+"""By table, in µs: how many ought to be done in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +372,11 @@ def outcomes(tables: Sequence[Table]) -> list[Outcome]:
         few, many = grown.rounds.values()
         growth = ratio(many[OURS], few[OURS]).median
         found.append(_at_most("growth, 10,000 connections ÷ 100", growth, GROWTH_AT_MOST, "{:.2f}"))
+    for title, (least, of) in RATES_AT_LEAST.items():
+        table = by_title.get(title)
+        for setting, loops in table.panels.items() if table is not None else ():
+            rate, wanted = 1e6 / loops[OURS].median, f"at least {least:,} {of} a second"
+            found.append(Outcome(f"{title}, {setting}", wanted, f"{rate:,.0f}", rate >= least))
     return found
 
 

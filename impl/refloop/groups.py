@@ -102,5 +102,9 @@ class TaskGroup(Home):
             self._note(error)
             if not isinstance(error, Cancelled):
                 self.scope.cancel()
+        self.left()
+
+    def left(self) -> None:
+        """A task has ended: let the block go on if it was the last."""
         if not self.members:
             self._lot.wake_all()

@@ -59,12 +59,26 @@ from refloop.errors import (
     ForeignThreadError,
     ForkedError,
 )
-from refloop.kernel import ERR, ET, HUP, IN, LINUX, ONESHOT, OUT, RDHUP, Kernel, Resource, poll_timeout
+from refloop.kernel import (
+    ERR,
+    ET,
+    HUP,
+    IN,
+    LINUX,
+    ONESHOT,
+    OUT,
+    RDHUP,
+    HasFileno,
+    Kernel,
+    Resource,
+    poll_timeout,
+)
 from refloop.signals import Signals
 from refloop.timers import Callback, Timer, Timers
 
-BATCH: Final = 256
-"""How many descriptors one wait reports at most: from 64 on the cost per event is flat."""
+BATCH: Final = 64
+"""How many descriptors one wait reports at most. With more, the wait itself costs no less per event, and what
+so many tasks have received would leave the processor's cache before they send it."""
 
 
 class Direction(Enum):
@@ -82,13 +96,20 @@ class Mode(Enum):
     ONE_SHOT = ONESHOT  #: once, and then not before :meth:`Registration.rearm`
 
 
-INTEREST: Final = {Direction.READ: IN | RDHUP, Direction.WRITE: OUT}
+# To look a member up in its class is slow before Python 3.12.
+READ, WRITE = Direction
+LEVEL, EDGE, ONE_SHOT = Mode
+
+INTEREST: Final = {READ: IN | RDHUP, WRITE: OUT}
 """What the kernel is asked for. RDHUP is a matter of reading: a writer who asked for it would spin on a
 half-closed peer that does not read."""
 
-# A hang-up wakes both directions, whoever asked for it.
+# A hang-up wakes both directions, whoever asked for it. Nothing but these five is asked for or reported: so
+# what is not OUT alone wakes the reader, and what is not IN alone the writer.
 _WAKES_READER: Final = IN | RDHUP | HUP | ERR
 _WAKES_WRITER: Final = OUT | RDHUP | HUP | ERR
+
+_LEVEL_MASK: Final = IN | RDHUP | OUT  # the largest mask without a mode in it
 
 
 class Entry(Protocol):
@@ -115,26 +136,30 @@ class Slot:
     """What the reactor knows of one descriptor number.
 
     ``mask`` is the interest set's entry as the kernel was last told, 0 for none; ``told`` is the same if that
-    was for this very descriptor, and not for another that had its number; ``owner`` is the socket or file
-    that the number came from, None if it came from elsewhere; ``closed`` says that it was given back.
+    was for this very descriptor, and not for another that had its number, and None once the number was given
+    back; ``owner`` is the socket or file that the number came from, None if it came from elsewhere.
     """
 
-    __slots__ = ("closed", "fd", "mask", "owner", "reader", "told", "writer")
+    __slots__ = ("fd", "mask", "owner", "reader", "told", "writer")
 
-    def __init__(self, fd: int, owner: weakref.ref[object] | None, mask: int) -> None:
+    def __init__(self, fd: int, owner: weakref.ref[HasFileno] | None, mask: int) -> None:
         self.fd = fd
         self.owner = owner
         self.mask = mask
-        self.told = 0
-        self.closed = False
+        self.told: int | None = 0
         self.reader: Holder | None = None
         self.writer: Holder | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether the number was given back."""
+        return self.told is None
+
     def holder(self, direction: Direction) -> Holder | None:
-        return self.reader if direction is Direction.READ else self.writer
+        return self.reader if direction is READ else self.writer
 
     def hold(self, direction: Direction, holder: Holder | None) -> None:
-        if direction is Direction.READ:
+        if direction is READ:
             self.reader = holder
         else:
             self.writer = holder
@@ -230,10 +255,11 @@ class Registration:
         self._reactor.tell(self._slot, self._slot.wanted())
 
     def fire(self, events: int, /) -> None:
-        if self.mode is Mode.ONE_SHOT:
+        if self.mode is ONE_SHOT:
             self.interest = 0
+        handler = self._handler
         try:
-            self._handler(events)
+            handler(events)
         except Exception as error:
             self._reactor.on_error(error)
         if self.live and _is_gone(self._slot):
@@ -302,8 +328,10 @@ class Reactor:
             timeout = self._timeout()
             batch = self._poll(timeout, self.maxevents)
             self.turns += 1
-            self._dispatch(batch)
-            self._fire_due()
+            if batch:
+                self._dispatch(batch)
+            if self.timers.buckets:
+                self._fire_due()
             self._run_ready()
         finally:
             self._turning = False
@@ -314,7 +342,7 @@ class Reactor:
             self._drop_unconsumed()
         if self.ready:
             return 0
-        deadline = self.timers.earliest()
+        deadline = self.timers.earliest() if self.timers.buckets else None
         if deadline is None:
             if self.on_stall is not None and not self._waited_for():
                 self.on_stall()
@@ -332,24 +360,21 @@ class Reactor:
                 if slot is None or not slot.mask:
                     self._unknown(fd)
                     continue
-                if slot.mask & ONESHOT:
+                if slot.mask > _LEVEL_MASK and slot.mask & ONESHOT:
                     self._dispatch_one_shot(slot, events)
                     continue
-                unconsumed = False
-                if events & _WAKES_READER:
+                if events != OUT:  # for the reader; with a hang-up for the writer, too
                     holder = slot.reader
                     if holder is None:
-                        unconsumed = True
+                        self._unconsumed.append(slot)
                     elif holder.born < turn:
                         holder.fire(events)
-                if events & _WAKES_WRITER:
+                if events != IN:
                     holder = slot.writer
                     if holder is None:
-                        unconsumed = True
+                        self._unconsumed.append(slot)
                     elif holder.born < turn:
                         holder.fire(events)
-                if unconsumed:
-                    self._unconsumed.append(slot)
         except BaseException:
             # Ctrl-C in a handler: an edge or a one-shot report that was not dispatched would not come again.
             for undone in (fd, *(fd for fd, _ in rest)):
@@ -373,8 +398,6 @@ class Reactor:
 
     def _fire_due(self) -> None:
         timers = self.timers
-        if not timers:
-            return
         due = timers.due(self.clock())
         fired = 0
         try:
@@ -522,7 +545,7 @@ class Reactor:
         slot = self._slots.get(fd)
         if slot is not None and slot.owner is not None and slot.owner() is resource:
             return slot
-        owner: weakref.ref[object] | None = None
+        owner: weakref.ref[HasFileno] | None = None
         if isinstance(resource, _SAME_FOR_LIFE):
             owner = weakref.ref(resource)
         mask = 0
@@ -550,8 +573,7 @@ class Reactor:
             raise
 
     def _settle_closed(self, slot: Slot) -> None:
-        slot.closed = True
-        slot.mask = slot.told = 0
+        slot.mask, slot.told = 0, None
         self._slots.pop(slot.fd, None)
         holders = tuple(slot.holders())
         slot.reader = slot.writer = None
@@ -683,17 +705,16 @@ _SAME_FOR_LIFE: Final = (socket.socket, io.IOBase)
 
 def _is_gone(slot: Slot) -> bool:
     """Whether the object that ``slot`` was made for is known to have given the number back."""
-    if slot.owner is None:
+    owner = slot.owner
+    if owner is None:
         return False
-    owner = slot.owner()
-    fileno = getattr(owner, "fileno", None)
-    if fileno is None:
+    resource = owner()
+    if resource is None:
         return True
     try:
-        number: object = fileno()
+        return resource.fileno() != slot.fd
     except (OSError, ValueError):
         return True  # a closed file object raises, a closed socket says -1
-    return number != slot.fd
 
 
 _REACTORS: weakref.WeakSet[Reactor] = weakref.WeakSet()

@@ -15,20 +15,20 @@ connection costs its objects and nothing else.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import socket
 import types
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Final, Protocol, Self, TypeAlias
 
 from refloop.errors import BusyResourceError, ClosedResourceError
 from refloop.groups import TaskGroup
-from refloop.here import current_runtime
+from refloop.here import current_reactor
 from refloop.kernel import MILLISECOND
-from refloop.reactor import Direction
-from refloop.tasks import CHECKPOINT, Trap, checkpoint, suspend
-from refloop.waits import Readiness, notify_closing, sleep, wait_writable
+from refloop.tasks import CHECKPOINT, Task, Trap, checkpoint, suspend
+from refloop.waits import Readable, Writable, notify_closing, sleep, wait_writable
 from refloop.workers import getaddrinfo
 
 RECEIVE_BYTES: Final = 65_536
@@ -75,16 +75,15 @@ class SocketStream:
     One task may receive while another sends; two in one direction are refused. ``with stream:`` closes it.
     """
 
-    __slots__ = ("_readable", "_runtime", "_sending", "closed", "socket")
+    __slots__ = ("_readable", "_sending", "closed", "socket")
 
     def __init__(self, socket: StreamSocket) -> None:
         socket.setblocking(False)
         self.socket = socket
         self.closed = False
         self._sending = False
-        self._runtime = current_runtime()
-        reactor = self._runtime.reactor
-        self._readable = Readiness(reactor, reactor.slot(socket), Direction.READ)
+        reactor = current_reactor()
+        self._readable = Readable(reactor, reactor.slot(socket))
 
     @types.coroutine
     def receive(self, max_bytes: int = RECEIVE_BYTES) -> Generator[Trap, None, bytes]:
@@ -97,9 +96,10 @@ class SocketStream:
             raise ValueError(
                 f"{max_bytes} bytes cannot be told from the end of the stream: ask for one or more"
             )
+        readable = self._readable
         while True:
-            yield self._readable
-            self._readable.release()
+            yield readable
+            readable.slot.reader = None  # release(), and no call
             if self.closed:
                 raise ClosedResourceError("the stream was closed before the task that was woken ran")
             try:
@@ -129,8 +129,8 @@ class SocketStream:
 
     @types.coroutine
     def _send_rest(self, rest: memoryview) -> Generator[Trap, None, None]:
-        runtime, self._sending = self._runtime, True
-        writable = Readiness(runtime.reactor, runtime.reactor.slot(self.socket), Direction.WRITE)
+        reactor, self._sending = self._readable.reactor, True
+        writable = Writable(reactor, reactor.slot(self.socket))
         try:
             while rest:
                 yield writable
@@ -180,8 +180,8 @@ class Listener:
         socket.setblocking(False)
         self.socket = socket
         self.closed = False
-        reactor = current_runtime().reactor
-        self._readable = Readiness(reactor, reactor.slot(socket), Direction.READ)
+        reactor = current_reactor()
+        self._readable = Readable(reactor, reactor.slot(socket))
 
     async def accept(self) -> SocketStream:
         """Wait for a connection and return its stream.
@@ -230,27 +230,63 @@ async def serve(listener: Listener, handler: Callable[[SocketStream], Awaitable[
     the reactor's ``on_error`` is told. It accepts at most :data:`ACCEPTS` connections a turn. Out of
     descriptors, it serves those it has and tries again a little later, after :data:`ACCEPT_BACK_OFF`.
     """
-    async with TaskGroup() as group:
+    async with _Connections(handler) as connections:
         while True:
             try:
-                group.start_soon(_handle, handler, await listener.accept())
+                connections.begin(await listener.accept())
                 for _ in range(ACCEPTS - 1):
                     stream = listener.accept_nowait()
                     if stream is None:
                         break
-                    group.start_soon(_handle, handler, stream)
+                    connections.begin(stream)
             except OSError as error:
                 if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise
                 await sleep(ACCEPT_BACK_OFF)
 
 
-async def _handle(handler: Callable[[SocketStream], Awaitable[object]], stream: SocketStream) -> None:
-    try:
-        with stream:
-            await handler(stream)
-    except Exception as error:
-        current_runtime().reactor.on_error(error)
+class _Connections(TaskGroup):
+    """The tasks of a server, one a connection.
+
+    Each runs the handler itself, and its stream is closed as the task ends: a coroutine around the handler
+    would be passed through at every step of every request, and held by every connection that is idle.
+    """
+
+    __slots__ = ("_handler", "_streams")
+
+    def __init__(self, handler: Callable[[SocketStream], Awaitable[object]]) -> None:
+        super().__init__()
+        self._handler = _as_coroutine(handler)
+        self._streams: dict[Task[object], SocketStream] = {}
+
+    def begin(self, stream: SocketStream) -> None:
+        """Run the handler for ``stream``."""
+        self._streams[self.start_soon(self._handler, stream)] = stream
+
+    def ended(self, task: Task[object]) -> None:
+        on_error = task.runtime.reactor.on_error
+        try:
+            self._streams.pop(task).close()
+        except OSError as error:
+            on_error(error)
+        if isinstance(task.error, Exception):
+            self.left()
+            on_error(task.error)
+        else:
+            super().ended(task)
+
+
+def _as_coroutine(
+    handler: Callable[[SocketStream], Awaitable[object]],
+) -> Callable[[SocketStream], Coroutine[Trap, None, object]]:
+    """``handler`` as an async function, which most are."""
+    if inspect.iscoroutinefunction(handler):
+        return handler
+
+    async def wait_for(stream: SocketStream) -> object:
+        return await handler(stream)
+
+    return wait_for
 
 
 def listen_tcp(host: str, port: int, *, backlog: int = BACKLOG) -> Listener:

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from refloop.cancel import Cancelled, CancelScope
@@ -69,6 +70,42 @@ LIFE: Final[dict[tuple[State, Move], State | None]] = {
 NEW, READY, RUNNING, WAITING, DONE = State
 
 
+def total(state: State, move: Move) -> State | None:
+    """The table answers every move in every state.
+
+    post: _ is None or isinstance(_, State)
+    """
+    return LIFE[state, move]
+
+
+def ends_in_its_step(state: State, move: Move) -> State | None:
+    """A task ends in a step of its own, and nothing else leads to its end.
+
+    pre: state is not State.RUNNING or move is not Move.END
+    post: _ is not State.DONE
+    """
+    return LIFE[state, move]
+
+
+def done_for_good(move: Move) -> State | None:
+    """Nothing happens any more to a task that has its outcome.
+
+    post: _ is None
+    """
+    return LIFE[State.DONE, move]
+
+
+def woken_once(state: State) -> tuple[State | None, State | None]:
+    """Who is woken is not woken again, and runs next.
+
+    pre: LIFE[state, Move.WAKE] is not None
+    post: _ == (None, State.RUNNING)
+    """
+    woken = LIFE[state, Move.WAKE]
+    assert woken is not None
+    return LIFE[woken, Move.WAKE], LIFE[woken, Move.STEP]
+
+
 @dataclass(frozen=True, slots=True)
 class Returned(Generic[T_co]):
     """The task returned ``value``."""
@@ -106,8 +143,8 @@ class Trap(ABC):
         """Undo :meth:`arm`: ``task`` will not be woken, and what it waited for goes to the next."""
 
     def __await__(self) -> Generator[Trap, None, None]:
-        # A task that waits holds this, and a generator would be three times as large.
-        return iter((self,))  # type: ignore[return-value]  # PEP 492 asks for an iterator and no more
+        # A task that waits holds this, and a generator would be five times as large.
+        return repeat(self, 1)  # type: ignore[return-value]  # PEP 492 asks for an iterator and no more
 
     def describe(self) -> str:
         """The reason and its object, for reports."""

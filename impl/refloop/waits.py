@@ -24,17 +24,15 @@ from refloop.timers import Timer
 class Readiness(Trap):
     """That a read, or a write, of one descriptor would not suspend; a hint, as readiness is."""
 
-    __slots__ = ("_reactor", "_reads", "_slot", "_task", "born", "direction", "interest", "reason")
+    __slots__ = ("_task", "born", "reactor", "slot")
     mode: ClassVar[Mode] = Mode.LEVEL
+    direction: ClassVar[Direction]
+    interest: ClassVar[int]
 
-    def __init__(self, reactor: Reactor, slot: Slot, direction: Direction) -> None:
-        self._reactor = reactor
-        self._slot = slot
+    def __init__(self, reactor: Reactor, slot: Slot) -> None:
+        self.slot = slot
+        self.reactor = reactor
         self._task: Task[object] | None = None
-        self._reads = direction is Direction.READ
-        self.direction: Final = direction
-        self.interest: Final = INTEREST[direction]
-        self.reason = direction.value
         # A task waits in its step, after the batch of the turn has been dispatched: none is older than the
         # wait.
         self.born: Final = -1
@@ -42,21 +40,19 @@ class Readiness(Trap):
     @property
     def fd(self) -> int:
         """The descriptor's number."""
-        return self._slot.fd
+        return self.slot.fd
 
     def describe(self) -> str:
         return f"{self.reason} of descriptor {self.fd}"
 
     def arm(self, task: Task[object], /) -> None:
-        slot = self._slot
-        if self._reads and slot.reader is None and slot.told & self.interest:
-            slot.reader = self
-        elif not self._reads and slot.writer is None and slot.told & self.interest:
-            slot.writer = self
-        elif slot.closed:
+        slot = self.slot
+        if slot.told is None:
             raise ClosedResourceError(f"descriptor {slot.fd} has been closed")
+        if slot.told & self.interest and slot.holder(self.direction) is None:
+            slot.hold(self.direction, self)
         else:
-            self._reactor.hold(slot, self.direction, self)
+            self.reactor.hold(slot, self.direction, self)
         self._task = task
 
     def abort(self, _task: Task[object], /) -> None:
@@ -64,10 +60,11 @@ class Readiness(Trap):
         self.release()
 
     def fire(self, _events: int, /) -> None:
-        task, self._task = self._task, None
+        task = self._task
         if task is None:
             self.release()  # it was woken and has not run: it was abandoned, and nobody will
         else:
+            self._task = None
             task.wake()
 
     def settle_closed(self) -> None:
@@ -77,10 +74,7 @@ class Readiness(Trap):
 
     def release(self) -> None:
         """Let others hold the direction: the task that was woken runs."""
-        if self._reads:
-            self._slot.reader = None
-        else:
-            self._slot.writer = None
+        self.slot.hold(self.direction, None)
 
     @types.coroutine
     def wait(self) -> Generator[Trap, None, None]:
@@ -88,8 +82,38 @@ class Readiness(Trap):
         this task runs again; the number may be somebody else's by then."""
         yield self
         self.release()
-        if self._slot.closed:
+        if self.slot.closed:
             raise ClosedResourceError(f"descriptor {self.fd} was closed before the task that was woken ran")
+
+
+class Readable(Readiness):
+    """That a read would not suspend."""
+
+    __slots__ = ()
+    reason = "read"
+    direction = Direction.READ
+    interest = INTEREST[Direction.READ]
+
+    def arm(self, task: Task[object], /) -> None:
+        # What every request of a server comes by: one who waits again, and whose interest the kernel knows.
+        slot = self.slot
+        if slot.told == _READING and slot.reader is None:
+            slot.reader = self
+            self._task = task
+        else:
+            super().arm(task)
+
+
+class Writable(Readiness):
+    """That a write would not suspend."""
+
+    __slots__ = ()
+    reason = "write"
+    direction = Direction.WRITE
+    interest = INTEREST[Direction.WRITE]
+
+
+_READING: Final = Readable.interest
 
 
 def wait_readable(resource: Resource) -> Awaitable[None]:
@@ -99,17 +123,14 @@ def wait_readable(resource: Resource) -> Awaitable[None]:
     :class:`ClosedResourceError` after :func:`notify_closing`, PermissionError for a regular file. It is a
     hint: be ready for EAGAIN.
     """
-    return _wait(resource, Direction.READ)
+    reactor = current_reactor()
+    return Readable(reactor, reactor.slot(resource)).wait()
 
 
 def wait_writable(resource: Resource) -> Awaitable[None]:
     """Wait until a write to ``resource`` would not suspend; raises as :func:`wait_readable` does."""
-    return _wait(resource, Direction.WRITE)
-
-
-def _wait(resource: Resource, direction: Direction) -> Awaitable[None]:
     reactor = current_reactor()
-    return Readiness(reactor, reactor.slot(resource), direction).wait()
+    return Writable(reactor, reactor.slot(resource)).wait()
 
 
 def notify_closing(resource: Resource) -> None:

@@ -7,10 +7,8 @@ the moment on at which the loop has found out; so it excuses a cancellation, and
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import HOPS
 from loopspec.stock import Stock
@@ -69,15 +67,17 @@ class AtCheckpoint:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Step():
+                return self if self.begun else replace(self, begun=True)
+            case Begin():
+                return replace(self, met=False, unrun=False) if self.met or self.unrun else self
+            case End(task=task, operation=operation, outcome="cancelled"):
+                return self._is_met(task, operation)
             case CancelRequest() | ScopeCancel() | GroupStart() | GroupEnter():
                 return replace(self, asked=True, unrun=self.unrun or not self.begun)
             case GroupExit(outcome=outcome):
                 return replace(self, met=outcome == "cancelled")
-            case Step():
-                return self if self.begun else replace(self, begun=True)
-            case End(task=task, operation=operation, outcome="cancelled"):
-                return self._is_met(task, operation)
-            case ScopeExit(caught=True) | Begin() | End():
+            case ScopeExit(caught=True) | End():
                 return replace(self, met=False, unrun=False) if self.met or self.unrun else self
             case Done(task=task, outcome="cancelled") if self.begun and not self.met and not self.unrun:
                 return Broken(
@@ -127,20 +127,23 @@ class NeverLost:
         match event:
             case _ if self.over:
                 return self
+            case Begin():
+                late = bool(self.pending)
+                if late is self.late and not self.suspended:
+                    return self
+                return NeverLost(self.pending, late, False, self.may_stay)
+            case Await():
+                return self if self.suspended else NeverLost(self.pending, self.late, True, self.may_stay)
+            case End(task=task, operation=operation, outcome=outcome):
+                return self._ends(task, operation, met=outcome != "value")
             case CancelRequest():
                 return replace(self, pending=self.pending.put(_WHOLE, None))
             case ScopeCancel(scope=scope, due=False):
                 return replace(self, pending=self.pending.put(scope, None))
             case ScopeExit(scope=scope):
                 return replace(self, pending=self.pending.drop(scope))
-            case Begin():
-                return replace(self, late=bool(self.pending), suspended=False)
-            case Await():
-                return self if self.suspended else replace(self, suspended=True)
             case Ask(verb=verb):
                 return replace(self, may_stay=verb == "wait")
-            case End(task=task, operation=operation, outcome=outcome):
-                return self._ends(task, operation, met=outcome != "value")
             case Quiescent() if self.pending and not self.may_stay:
                 return Broken("the task ends, or meets the request to", "it waits on", _OVER)
             case Done():
@@ -149,7 +152,7 @@ class NeverLost:
                 return self
 
     def _ends(self, task: int, operation: str, *, met: bool) -> Progress:
-        after = replace(self, suspended=False, may_stay=False)
+        after = NeverLost(self.pending, self.late)
         if not self.pending:
             return after
         if met:
@@ -271,16 +274,16 @@ class NoSpin:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Begin(task=task):
-                return replace(self, inside=self.inside.put(task, None))
-            case CancelRequest(task=task) | ScopeCancel(task=task) if task in self.inside:
-                return replace(self, pending=self.pending.put(task, None))
+            case Begin():
+                return NoSpin(self.inside.put(event.task, None), self.pending, self.polls, self.busy)
             case End(task=task):
-                return replace(self, inside=self.inside.drop(task), pending=self.pending.drop(task))
+                return NoSpin(self.inside.drop(task), self.pending.drop(task), self.polls, self.busy)
             case Step(task=task) if task in self.pending:
                 return self
             case Step() | Run() | TimerFire() | Dispatch():
                 return self if self.busy else replace(self, busy=True)
+            case CancelRequest(task=task) | ScopeCancel(task=task) if task in self.inside:
+                return replace(self, pending=self.pending.put(task, None))
             case WaitBegin(timeout=timeout):
                 return self._turn_ends(asleep=timeout != 0)
             case _:

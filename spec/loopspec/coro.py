@@ -7,12 +7,11 @@ the other rules say what the table cannot, who else runs meanwhile, and whether 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,
@@ -36,6 +35,7 @@ from loopspec.trace import (
     GroupStart,
     HalfClose,
     JobEnd,
+    JobStart,
     Joined,
     Leave,
     Objects,
@@ -330,6 +330,8 @@ _UNKNOWN = _Stream()
     also={
         Begin: None,
         End: None,
+        Submit: None,
+        JobStart: None,
         Done: None,
         Settle: None,
         CancelRequest: None,
@@ -357,8 +359,9 @@ class OncePerWake:
     #
     # An operation may begin with a checkpoint, which from outside looks like the wait itself. So the first
     # suspension of an operation may end without a cause, but then the operation does not return a value
-    # before there is one (``unsure``). And a wait that is settled and never resumed shows when
-    # nothing more happens.
+    # before there is one (``unsure``). One that hands a job to a worker waits for the worker first, and
+    # has begun when the job has (``queued``). And a wait that is settled and never resumed shows when nothing
+    # more happens.
 
     waits: Map[int, _Wait] = Map()
     settled: Map[int, None] = Map()  # events
@@ -367,6 +370,7 @@ class OncePerWake:
     streams: Map[int, _Stream] = Map()
     entered: Map[int, None] = Map()  # tasks that entered an operation and have not been suspended since
     unsure: Map[int, _Wait] = Map()
+    queued: Map[int, int] = Map()  # tasks, with the job that no worker has begun
 
     def after(self, event: Event) -> Progress:
         match event:
@@ -381,7 +385,12 @@ class OncePerWake:
             case Begin():
                 return self._enters(event.task)
             case End():
-                return self._returns(event.task, event.outcome) if event.task in self.unsure else self
+                return self._returns(event.task, event.outcome)
+            case Submit(job=job, task=int(task)):
+                return replace(self, queued=self.queued.put(task, job))
+            case JobStart(job=job):
+                begun = [task for task, queued in self.queued.items() if queued == job]
+                return self._begun(begun[0]) if begun else self
             case Connect(stream=stream):
                 return self._stirred(stream)
             case (
@@ -414,19 +423,22 @@ class OncePerWake:
             self.streams,
             self.entered.put(task, None),
             self.unsure,
+            self.queued,
         )
 
     def _suspended(self, task: int, reason: Reason, key: int) -> OncePerWake:
-        stamp = self.streams[key].stamp if reason == "read" and key in self.streams else 0
-        wait = _Wait(reason, key, stamp, task in self.entered)
+        stream = self.streams.get(key) if reason == "read" else None
+        entered = self.entered.drop(task)
+        wait = _Wait(reason, key, 0 if stream is None else stream.stamp, entered is not self.entered)
         return OncePerWake(
             self.waits.put(task, wait),
             self.settled,
             self.ended,
             self.cancelled,
             self.streams,
-            self.entered.drop(task),
+            entered if self.queued.get(task) is None else self.entered,
             self.unsure.drop(task),
+            self.queued,
         )
 
     def _stirred(self, stream: int, more: int = 0, *, ended: bool = False) -> OncePerWake:
@@ -448,6 +460,7 @@ class OncePerWake:
             self.streams.put(stream, known),
             self.entered,
             self.unsure,
+            self.queued,
         )
 
     def _resumed(self, task: int, at: int) -> Progress:
@@ -466,6 +479,7 @@ class OncePerWake:
             self.streams,
             self.entered,
             self.unsure,
+            self.queued,
         )
         if wait.reason == "checkpoint":
             return after
@@ -475,9 +489,15 @@ class OncePerWake:
             return replace(after, unsure=self.unsure.put(task, wait))
         return _uncaused(task, wait, f"it was resumed at {at} ns, and neither had come", after)
 
+    def _begun(self, task: int) -> OncePerWake:
+        return replace(self, queued=self.queued.drop(task), entered=self.entered.drop(task))
+
     def _returns(self, task: int, outcome: Outcome) -> Progress:
-        wait = self.unsure[task]
-        after = replace(self, unsure=self.unsure.drop(task))
+        before = self if self.queued.get(task) is None else self._begun(task)
+        wait = self.unsure.get(task)
+        if wait is None:
+            return before
+        after = replace(before, unsure=self.unsure.drop(task))
         if outcome != "value" or self._caused(wait, -1):
             return after
         return _uncaused(task, wait, "its operation returned, and neither had come", after)
@@ -490,10 +510,10 @@ class OncePerWake:
                 return wait.key in self.settled
             case "join":
                 return wait.key in self.ended
-            case "read" if wait.key in self.streams:
-                stream = self.streams[wait.key]
-                return stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
-            case "read" | "write" | "checkpoint" | "primitive" | "rpc" | "room" | "group":
+            case "read":
+                stream = self.streams.get(wait.key)
+                return stream is None or stream.unread > 0 or stream.ended or stream.stamp > wait.stamp
+            case "write" | "checkpoint" | "primitive" | "rpc" | "room" | "group":
                 return True
 
     def _ends(self) -> Progress:
@@ -566,12 +586,11 @@ class OneReason:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Await(task=task, reason=reason, key=key):
-                return replace(
-                    self, waits=self.waits.put(task, (reason, key)), suspects=self.suspects.drop(task)
-                )
-            case Step(task=task, at=at) if task in self.waits:
-                return self._resumed(task, self.waits[task], at)
+            case Step(task=task, at=at):
+                wait = self.waits.get(task)
+                return self if wait is None else self._resumed(task, wait, at)
+            case Await():
+                return self._suspended(event)
             case Settle(reason=reason, key=key):
                 return self._settles((reason, key))
             case CancelRequest(task=task) | ScopeCancel(task=task):
@@ -590,6 +609,11 @@ class OneReason:
             case _:
                 return self
 
+    def _suspended(self, event: Await) -> OneReason:
+        waits = self.waits.put(event.task, (event.reason, event.key))
+        suspects = self.suspects.drop(event.task)
+        return OneReason(waits, self.settled, self.left, self.stirred, suspects, self.excused)
+
     def _settles(self, cause: _Cause) -> OneReason:
         stirred = self.stirred
         for task, left in self.left:
@@ -598,6 +622,10 @@ class OneReason:
         return replace(self, settled=self.settled.put(cause, None), stirred=stirred)
 
     def _resumed(self, task: int, wait: _Cause, at: int) -> Progress:
+        if not (self.left or self.stirred or self.excused):  # nobody has been taken out of a wait
+            return OneReason(
+                self.waits.drop(task), self.settled, self.left, self.stirred, self.suspects, self.excused
+            )
         passed = [entry for entry in self.left if entry[1][0] == "sleep" and entry[1][1] <= at]
         other = self.stirred.get(task) or next((cause for who, cause in passed if who == task), None)
         excused = self.excused.get(task, 0)
@@ -697,11 +725,11 @@ class AlwaysOrNever:
                 return self
 
     def _succeeds(self, operation: str, *, suspended: bool) -> Progress:
-        if operation not in self.habits:
-            return AlwaysOrNever(self.suspended, self.habits.put(operation, suspended))
-        habit = self.habits[operation]
+        habit = self.habits.get(operation)
         if habit is suspended:
             return Kept(self)
+        if operation not in self.habits:
+            return AlwaysOrNever(self.suspended, self.habits.put(operation, suspended))
         if habit is None:
             return self
         return Broken(
@@ -758,7 +786,7 @@ class ThreadsIndependentOfTasks:
     Profile.ASYNC,
     source="CPU, thread, coroutine",
     watches={Step: None, Suspend: None, WaitBegin: None, WaitReturn: None, Objects: None},
-    also=dict.fromkeys((Dispatch, TimerFire, Run, Submit)),
+    also=dict.fromkeys((Dispatch, TimerFire, Run, Submit, JobStart)),
 )
 @value
 class NotByKernel:
@@ -766,9 +794,9 @@ class NotByKernel:
     coroutine switches, and making coroutines makes no kernel object."""
 
     # Held to this is a turn that does nothing but switch: in one with a handler it might be that one who had
-    # the thread suspended, and a job that is submitted may make a thread. Threads are kernel objects, too,
-    # and CORO.THREADS.INDEPENDENT_OF_TASKS's; here it is descriptors, compared with the sample of fewest
-    # tasks.
+    # the thread suspended, and a job that is submitted, or begins a turn later, may make a thread. Threads
+    # are kernel objects, too, and CORO.THREADS.INDEPENDENT_OF_TASKS's; here it is descriptors, compared with
+    # the sample of fewest tasks.
 
     running: int | None = None
     switches: int = 0
@@ -778,14 +806,16 @@ class NotByKernel:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Step(task=task):
+                if task == self.running:
+                    return self
+                return NotByKernel(task, self.switches + 1, self.besides, self.suspended, self.fewest)
+            case Dispatch() | Run() | TimerFire() | Submit() | JobStart():
+                return self if self.besides else replace(self, besides=True)
             case WaitReturn():
                 return NotByKernel(fewest=self.fewest, besides=False)
-            case Step(task=task) if task != self.running:
-                return replace(self, running=task, switches=self.switches + 1)
             case Suspend(thread="loop"):
                 return replace(self, suspended=True)
-            case Dispatch() | TimerFire() | Run() | Submit():
-                return replace(self, besides=True)
             case WaitBegin():
                 return self._turn_over()
             case Objects(descriptors=descriptors, tasks=tasks):
@@ -925,12 +955,12 @@ class DeadlockReported:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Step() | Spawn():
+                return self._with(event.task, None)
+            case Await():
+                return self._with(event.task, event.reason)
             case Alone():
                 return replace(self, alone=True)
-            case Spawn(task=task) | Step(task=task):
-                return replace(self, tasks=self.tasks.put(task, None))
-            case Await(task=task, reason=reason):
-                return replace(self, tasks=self.tasks.put(task, reason))
             case Done(task=task) | Vanish(task=task):
                 return replace(self, tasks=self.tasks.drop(task))
             case TimerArm(timer=number):
@@ -954,11 +984,14 @@ class DeadlockReported:
             case _:
                 return self
 
+    def _with(self, task: int, reason: Reason | None) -> DeadlockReported:
+        return DeadlockReported(self.alone, self.tasks.put(task, reason), self.others)
+
     def _has(self, kind: str, number: int) -> DeadlockReported:
-        return replace(self, others=self.others.put((kind, number), None))
+        return DeadlockReported(self.alone, self.tasks, self.others.put((kind, number), None))
 
     def _has_not(self, kind: str, number: int) -> DeadlockReported:
-        return replace(self, others=self.others.drop((kind, number)))
+        return DeadlockReported(self.alone, self.tasks, self.others.drop((kind, number)))
 
     def _waiters(self) -> tuple[int, ...]:
         return tuple(sorted(self.tasks))
@@ -1029,8 +1062,10 @@ class ChildWithinParent:
                 return self._with(group, self.groups[group].fails(turn, value))
             case Done(turn=turn, task=task, outcome=outcome, value=value) if task in self.homes:
                 return self._child_ends(turn, task, outcome, value)
-            case End(turn=turn, task=task, outcome="value") if self.homes.get(task) in self.groups:
-                return self._succeeds(turn, task, self.groups[self.homes[task]].failed)
+            case End(turn=turn, task=task, outcome="value"):
+                home = self.homes.get(task)
+                own = None if home is None else self.groups.get(home)
+                return self if own is None else self._succeeds(turn, task, own.failed)
             case GroupExit(group=group, errors=errors) if group in self.groups:
                 return self._ends(group, self.groups[group], errors)
             case Quiescent():

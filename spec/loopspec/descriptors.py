@@ -10,10 +10,9 @@ the kernel's to say as well; what the loop makes of it must agree.
 from __future__ import annotations
 
 import select
-from dataclasses import replace
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.trace import (
     Abandon,
@@ -101,15 +100,17 @@ class DrainOrRearm:
         match event:
             case Send():
                 return self._unread(event.stream, len(event.data))
-            case HalfClose(stream=stream) | Leave(stream=stream) | Reset(stream=stream):
-                return self._unread(stream, 1)
             case Read():
                 return self._read(event.stream, len(event.data))
+            case Dispatch(registration=registration):
+                if registration not in self.edges:
+                    return self
+                return self._with(registration, reported=True, owing=True, rearmed=False)
+            case HalfClose(stream=stream) | Leave(stream=stream) | Reset(stream=stream):
+                return self._unread(stream, 1)
             case Triggered(trigger="edge"):
                 edge = _Edge(event.stream, event.fd, event.direction)
                 return replace(self, edges=self.edges.put(event.registration, edge))
-            case Dispatch(registration=registration) if registration in self.edges:
-                return self._with(registration, reported=True, owing=True, rearmed=False)
             case Drained(registration=registration) if registration in self.edges:
                 return self._with(registration, reported=True, owing=False, rearmed=False)
             case Rearm(registration=registration) if registration in self.edges:
@@ -135,13 +136,14 @@ class DrainOrRearm:
         return replace(self, edges=self.edges.drop_all(registrations)) if registrations else self
 
     def _unread(self, stream: int, more: int) -> DrainOrRearm:
-        return replace(self, unread=self.unread.put(stream, self.unread.get(stream, 0) + more))
+        unread = self.unread.put(stream, self.unread.get(stream, 0) + more)
+        return DrainOrRearm(self.edges, unread, self.waiting)
 
     def _read(self, stream: int, size: int) -> DrainOrRearm:
         left = self.unread.get(stream, 0) - size
         # Who has read the end of the stream, or all there was, has nothing to wait for.
         unread = self.unread.put(stream, left) if size and left > 0 else self.unread.drop(stream)
-        return replace(self, unread=unread)
+        return DrainOrRearm(self.edges, unread, self.waiting)
 
     def _sleeps(self) -> Progress:
         reported = [(each, edge) for each, edge in self.edges.items() if edge.reported or edge.rearmed]
@@ -327,6 +329,10 @@ class OutOfDescriptors:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Send():
+                return self._owes(event.stream, len(event.data))
+            case Receive():
+                return self._owes(event.stream, -len(event.data))
             case Accept(at=at, error=error):
                 return self._accepts(at, error)
             case Exhausted():
@@ -335,10 +341,6 @@ class OutOfDescriptors:
                 return replace(self, exhausted=False, failed=None)
             case Connect(echo=True):
                 return replace(self, connected=self.connected + 1)
-            case Send(stream=stream, data=data):
-                return self._owes(stream, len(data))
-            case Receive(stream=stream, data=data):
-                return self._owes(stream, -len(data))
             case StopReading(stream=stream) | Leave(stream=stream) | Reset(stream=stream):
                 return replace(self, owed=self.owed.drop(stream), given_up=self.given_up.put(stream, None))
             case WaitBegin():
@@ -374,8 +376,9 @@ class OutOfDescriptors:
     def _owes(self, stream: int, more: int) -> OutOfDescriptors:
         if stream in self.given_up:
             return self
-        owed = self.owed.get(stream, 0) + more
-        return replace(self, owed=self.owed.put(stream, owed) if owed > 0 else self.owed.drop(stream))
+        bytes = self.owed.get(stream, 0) + more
+        owed = self.owed.put(stream, bytes) if bytes > 0 else self.owed.drop(stream)
+        return self if owed is self.owed else replace(self, owed=owed)
 
     def _sleeps(self) -> Progress:
         late = [stream for stream in self.owed if stream < self.accepted]

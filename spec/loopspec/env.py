@@ -16,6 +16,7 @@ a trace of a loop can say is less: that nothing that poll(2) finds ready was mis
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map, value
@@ -101,24 +102,35 @@ class HandlerTerminates:
     # Finitely many is not a number that a trace could exceed. That one does not end is said by the kernel's
     # account: it is suspended where nothing will come, or has used up what the rest of its run would need.
 
-    within: str | None = None
+    within: Dispatch | TimerFire | Run | Step | None = None
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Dispatch(registration=registration):
-                return HandlerTerminates(f"the handler of registration {registration}")
-            case TimerFire(timer=timer):
-                return HandlerTerminates(f"the handler of timer {timer}")
-            case Run(callback=callback):
-                return HandlerTerminates(f"callback {callback}")
-            case Step(task=task):
-                return HandlerTerminates(f"the step of task {task}")
             case HandlerEnd() | Await() | Done():
-                return Kept(HandlerTerminates())
+                return _TERMINATED
+            case Dispatch() | TimerFire() | Run() | Step():
+                return HandlerTerminates(event)
             case Hang(thread="loop") if self.within is not None:
-                return Broken(f"{self.within} ends", "it does not", HandlerTerminates())
+                return Broken(f"{_within(self.within)} ends", "it does not", HandlerTerminates())
             case _:
                 return self
+
+
+_TERMINATED = Kept(HandlerTerminates())
+
+
+def _within(start: Dispatch | TimerFire | Run | Step) -> str:
+    match start:
+        case Dispatch(registration=registration):
+            return f"the handler of registration {registration}"
+        case TimerFire(timer=timer):
+            return f"the handler of timer {timer}"
+        case Run(callback=callback):
+            return f"callback {callback}"
+        case Step(task=task):
+            return f"the step of task {task}"
+        case _:
+            assert_never(start)
 
 
 @clause(

@@ -8,11 +8,9 @@ each to the very turn that finds it due.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loopspec import server
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import LOOP_THREAD
 from loopspec.ready import Agenda, Armed, Due, Table, Thing, Waiting, armed, disarmed, named
@@ -167,12 +165,10 @@ class BoundedBypass:
     runs: Map[int, tuple[int, ...]] = Map()
 
     def after(self, event: Event) -> Progress:
-        match event:
-            case Dispatch():
-                return self._dispatched(event)
-            case _:
-                waiting = self.waiting.after(event, self.dispatches)
-                return self if waiting is self.waiting else BoundedBypass(waiting, self.dispatches, self.runs)
+        if isinstance(event, Dispatch):
+            return self._dispatched(event)
+        waiting = self.waiting.after(event, self.dispatches)
+        return self if waiting is self.waiting else BoundedBypass(waiting, self.dispatches, self.runs)
 
     def _dispatched(self, event: Dispatch) -> Progress:
         dispatched: Thing = ("registration", event.registration)
@@ -235,8 +231,8 @@ class StepsDifferByOne:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task):
-                return self._steps(task) if task in self.runners else self
+            case Step():
+                return self._steps(event.task) if self.runners.get(event.task) else self
             case Await(task=task, reason="checkpoint") | Spawn(task=task):
                 if task in self.runners or len(self.runners) >= _FOLLOWED:
                     return self
@@ -319,11 +315,10 @@ class NoneStarves:
         match event:
             case Dispatch():
                 return self if self.io else replace(self, io=True)
-            case Run(callback=callback):
-                return self._ran(callback)
+            case Run():
+                return self._ran(event.callback)
             case TimerFire(timer=timer):
-                after = self._with(self.table, self.agenda.drop(timer), self.queued)
-                return after if self.timers else replace(after, timers=True)
+                return replace(self, agenda=self.agenda.drop(timer), timers=True)
             case Enqueue(turn=turn, callback=callback):
                 return self._queue(callback, turn)
             case Post(turn=turn, callback=callback):
@@ -358,10 +353,10 @@ class NoneStarves:
         return self._with(self.table, self.agenda, self.queued.put(callback, turn))
 
     def _ran(self, callback: int) -> Progress:
-        had = self if self.callbacks else replace(self, callbacks=True)
-        if callback in self.queued:
-            return had._with(self.table, self.agenda, self.queued.drop(callback))
-        return replace(had, told_late=(*self.told_late[-63:], callback))
+        queued = self.queued.drop(callback)
+        if queued is not self.queued:
+            return replace(self, queued=queued, callbacks=True)
+        return replace(self, told_late=(*self.told_late[-63:], callback), callbacks=True)
 
     def _turn_ends(self, turn: int) -> Progress:
         if self.io and self.timers and self.callbacks:
@@ -423,10 +418,10 @@ class SilentClientDelaysNobody:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Send(stream=stream, data=data):
-                return self._sends(stream, len(data))
-            case Receive(stream=stream, data=data):
-                return self._receives(stream, len(data))
+            case Send():
+                return self._sends(event.stream, len(event.data))
+            case Receive():
+                return self._receives(event.stream, len(event.data))
             case WaitBegin():
                 return replace(self, waiting=True) if self.silent else self
             case WaitReturn():
@@ -535,12 +530,16 @@ class Capped:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Send():
+                owed = self.owed.get(event.stream)
+                if owed is None:
+                    return self
+                return replace(self, owed=self.owed.put(event.stream, owed + len(event.data)))
+            case Receive():
+                owed = self.owed.get(event.stream)
+                return self if owed is None or not event.data else self._moves(event.stream, len(event.data))
             case Connect(stream=stream, echo=True):
                 return replace(self, owed=self.owed.put(stream, 0), pending=self.pending + 1)
-            case Send(stream=stream, data=data) if stream in self.owed:
-                return replace(self, owed=self.owed.put(stream, self.owed[stream] + len(data)))
-            case Receive(stream=stream, data=data) if stream in self.owed and data:
-                return self._moves(stream, len(data))
             case Accept(turn=turn, error=None):
                 return self._accepts(turn)
             case WaitReturn():

@@ -9,13 +9,12 @@ Where a sentence admits several readings, the rule takes the one that no correct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import NamedTuple, assert_never
 
 from loopspec import descriptors
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import EVERY, Broken, Kept, Progress
 from loopspec.ready import Agenda, Armed, Due, Table, armed, disarmed, found, named
 from loopspec.trace import (
@@ -309,7 +308,7 @@ class LiveOnly:
 
     def _dispatched(self, event: Dispatch) -> Progress:
         registration = event.registration
-        if registration in self.astray:
+        if self.astray and registration in self.astray:
             return self
         born = [entry.born for entry in self.live if entry.registration == registration]
         if born and born[0] < event.turn:
@@ -369,7 +368,7 @@ class NotNested:
     def after(self, event: Event) -> Progress:
         match event:
             case HandlerEnd():
-                return Kept(_NOBODY) if self.running else self
+                return _ENDED if self.running else self
             case Dispatch() | TimerFire() | Run():
                 if self.running is None:
                     return NotNested(event)
@@ -382,7 +381,7 @@ class NotNested:
                 return self
 
 
-_NOBODY = NotNested()
+_ENDED = Kept(NotNested())
 
 
 def _handler(start: Dispatch | TimerFire | Run) -> str:
@@ -453,9 +452,10 @@ class ErrorContained:
     def after(self, event: Event) -> Progress:
         match event:
             case Send() | Read():
-                return self._stirred(event.stream, unread=isinstance(event, Send)) if self.suspects else self
-            case HandlerEnd(error=None):
-                return self
+                suspect = self.suspects.get(event.stream)
+                return self if suspect is None else self._stirred(event, suspect[0])
+            case HandlerEnd():
+                return self if event.error is None else self._fails(event.turn, event.error)
             case Dispatch():
                 return self._starts(event)
             case TimerFire() | Run():
@@ -466,8 +466,6 @@ class ErrorContained:
                 if self.owed or self.failures or self.suspects:
                     return self._turn_ends(turn)
                 return self
-            case HandlerEnd(turn=turn, error=str(error)):
-                return self._fails(turn, error)
             case Report(error=error):
                 return self._told(error)
             case Arm():
@@ -482,11 +480,9 @@ class ErrorContained:
             case _:
                 return self
 
-    def _stirred(self, stream: int, *, unread: bool) -> ErrorContained:
-        if stream not in self.suspects:
-            return self
-        registration, _ = self.suspects[stream]
-        return replace(self, suspects=self.suspects.put(stream, (registration, unread)))
+    def _stirred(self, event: Send | Read, registration: int) -> ErrorContained:
+        suspect = (registration, isinstance(event, Send))
+        return replace(self, suspects=self.suspects.put(event.stream, suspect))
 
     def _with(self, table: Table) -> ErrorContained:
         return ErrorContained(
@@ -704,8 +700,9 @@ class OneWaiterPerDirection:
             case Await(reason="read" | "write" as direction, key=stream, task=task):
                 return self._with((stream, direction), _Waiter("task", task))
             case End():
-                served = event.outcome == "value"
-                return self._ends(event.task, served=served) if event.task in self.resumed else self
+                if self.resumed.get(event.task) is None:
+                    return self
+                return self._ends(event.task, served=event.outcome == "value")
             case WaitBegin():
                 return self._begins()
             case WaitReturn():
@@ -739,7 +736,7 @@ class OneWaiterPerDirection:
         channel = self.channels.get(waiter)
         if channel is None:
             return self
-        left = tuple(other for other in self.waiters[channel] if other != waiter)
+        left = tuple([other for other in self.waiters[channel] if other != waiter])
         return OneWaiterPerDirection(
             self.waiters.put(channel, left) if left else self.waiters.drop(channel),
             self.channels.drop(waiter),
@@ -843,9 +840,10 @@ class CloseSettlesWaiters:
                 waits = self.waits.put(task, stream)
                 return CloseSettlesWaiters(waits, self.owed, self.settled, self.waiting)
             case End():
-                if event.task not in self.settled:
+                settled = self.settled.drop(event.task)
+                if settled is self.settled:
                     return self
-                after = replace(self, settled=self.settled.drop(event.task))
+                after = replace(self, settled=settled)
                 return Kept(after) if event.outcome == "error" else after
             case Close(turn=turn, stream=stream):
                 tasks = [task for task, awaited in self.waits.items() if awaited == stream]
@@ -862,10 +860,9 @@ class CloseSettlesWaiters:
                 return self
 
     def _resumed(self, task: int) -> Progress:
-        if task in self.owed:
-            waits, owed = self.waits.drop(task), self.owed.drop(task)
+        waits, owed = self.waits.drop(task), self.owed.drop(task)
+        if owed is not self.owed:
             return CloseSettlesWaiters(waits, owed, self.settled.put(task, None), self.waiting)
-        waits = self.waits.drop(task)
         if waits is self.waits:
             return self
         return CloseSettlesWaiters(waits, self.owed, self.settled, self.waiting)
@@ -906,9 +903,10 @@ class CloseSettlesWaiters:
 class HupNeverDiscards:
     """HUP, RDHUP and ERR wake both directions, and never discard unread data."""
 
-    # A reset does discard, in the kernel; of a client that left in good order the server reads all. Waking
-    # shows in tasks: once the client is gone, none that waits for it, to read or to write, sees the loop
-    # sleep. (Registrations that a batch names are FAIR.READY.BOUNDED_WAIT's.)
+    # A reset does discard, in the kernel; of a client that left in good order the server reads all. Which of
+    # two that read at a time has some of it already is not told before they return. Waking shows in tasks:
+    # once the client is gone, none that waits for it, to read or to write, sees the loop sleep.
+    # (Registrations that a batch names are FAIR.READY.BOUNDED_WAIT's.)
 
     unread: Map[int, int] = Map()
     gone: Map[int, bool] = Map()  # stream: with unread data, which are owed
@@ -919,7 +917,8 @@ class HupNeverDiscards:
     def after(self, event: Event) -> Progress:
         match event:
             case Step():
-                return self._resumed(event.task) if event.task in self.waits else self
+                channel = self.waits.get(event.task)
+                return self if channel is None else self._resumed(event.task, channel)
             case Await(reason="read" | "write" as direction, task=task, key=stream):
                 return self._waits((stream, direction), task)
             case Send():
@@ -954,21 +953,19 @@ class HupNeverDiscards:
             self.unread.drop(stream), self.gone.drop(stream), waits, self.waiters.drop_all(gone), self.waiting
         )
 
-    def _resumed(self, task: int) -> Progress:
-        left = self.waits[task][0] in self.gone
-        after = self._without(task)
-        return Kept(after) if left else after
+    def _resumed(self, task: int, channel: Channel) -> Progress:
+        waits, waiters = self.waits.drop(task), self.waiters.drop(channel)
+        after = HupNeverDiscards(self.unread, self.gone, waits, waiters, self.waiting)
+        return after if self.gone.get(channel[0]) is None else Kept(after)
 
     def _waits(self, channel: Channel, task: int) -> HupNeverDiscards:
         first = self.waiters.get(channel)
         waits = self.waits if first is None else self.waits.drop(first)
         waiters = self.waiters.put(channel, task)
-        return HupNeverDiscards(self.unread, self.gone, waits.put(task, channel), waiters, self.waiting)
-
-    def _without(self, task: int) -> HupNeverDiscards:
-        waiters = self.waiters.drop(self.waits[task])
-        waits = self.waits.drop(task)
-        return HupNeverDiscards(self.unread, self.gone, waits, waiters, self.waiting)
+        unread = self.unread
+        if first is not None and first != task and channel[1] == "read":
+            unread = unread.drop(channel[0])
+        return HupNeverDiscards(unread, self.gone, waits.put(task, channel), waiters, self.waiting)
 
     def _read(self, stream: int, size: int) -> Progress:
         if size:
@@ -1131,31 +1128,39 @@ class WaitTimeout:
     def after(self, event: Event) -> Progress:
         match event:
             case Step(task=task, at=at):
-                if at == self.now and task not in self.tasks and task not in self.sleepers:
-                    # Whatever it has waited for, it was ready when the loop polled.
-                    return replace(self, polls=0) if self.polls else self
                 sleepers, tasks = self.sleepers.drop(task), self.tasks.drop(task)
+                if at == self.now and not self.polls and tasks is self.tasks and sleepers is self.sleepers:
+                    return self  # whatever it has waited for, it was ready when the loop polled
                 return replace(self, sleepers=sleepers, tasks=tasks, now=at, polls=0)
-            case Await(reason="checkpoint", task=task):
-                return replace(self, tasks=self.tasks.put(task, None))
-            case Await(reason="sleep", task=task, key=instant):
-                return replace(self, sleepers=self.sleepers.put(task, instant))
-            case Spawn(task=task):
-                return replace(self, tasks=self.tasks.put(task, None))
-            case CancelRequest(task=task):
-                return replace(self, sleepers=self.sleepers.drop(task), tasks=self.tasks.drop(task), polls=0)
+            case Await(task=task, reason=reason, key=key):
+                match reason:
+                    case "checkpoint":
+                        return replace(self, tasks=self.tasks.put(task, None))
+                    case "sleep":
+                        return replace(self, sleepers=self.sleepers.put(task, key))
+                    case _:
+                        return self
             case Enqueue(callback=callback) | Post(callback=callback):
                 if callback in self.told_late:
                     return self
                 return self._queueing(self.queued.put(callback, None), self.told_late)
             case Run(callback=callback):
-                if callback in self.queued:
-                    return self._queueing(self.queued.drop(callback), self.told_late)
-                return self._queueing(self.queued, (*self.told_late[1 - _REMEMBERED :], callback))
+                queued = self.queued.drop(callback)
+                if queued is not self.queued:
+                    return self._queueing(queued, self.told_late)
+                return self._queueing(queued, (*self.told_late[1 - _REMEMBERED :], callback))
             case TimerArm(turn=turn, timer=timer, deadline=deadline):
                 return replace(self, agenda=self.agenda.put(Due(deadline, timer, turn)))
             case TimerCancel(timer=timer) | TimerFire(timer=timer):
                 return replace(self, agenda=self.agenda.drop(timer), polls=0)
+            case WaitReturn(at=at, batch=batch):
+                return replace(self, now=at, polls=0 if batch else self.polls)
+            case WaitBegin(timeout=timeout) if self.known:
+                return self._waits(timeout)
+            case Spawn(task=task):
+                return replace(self, tasks=self.tasks.put(task, None))
+            case CancelRequest(task=task):
+                return replace(self, sleepers=self.sleepers.drop(task), tasks=self.tasks.drop(task), polls=0)
             case Worked(at=at):
                 return replace(self, now=at)
             case ScopeEnter(scope=scope, deadline=int(deadline)):
@@ -1164,10 +1169,6 @@ class WaitTimeout:
                 return replace(self, scopes=self.scopes.put(scope, None))
             case ScopeExit(scope=scope):
                 return replace(self, scopes=self.scopes.drop(scope))
-            case WaitReturn(at=at, batch=batch):
-                return replace(self, now=at, polls=0 if batch else self.polls)
-            case WaitBegin(timeout=timeout) if self.known:
-                return self._waits(timeout)
             case Connect(echo=True):
                 return replace(self, known=False)
             case Signal():
@@ -1181,8 +1182,16 @@ class WaitTimeout:
 
     def _queueing(self, queued: Map[int, None], told_late: tuple[int, ...]) -> WaitTimeout:
         return WaitTimeout(
-            *(self.agenda, self.sleepers, self.scopes, self.calls, queued, self.tasks, told_late),
-            *(self.now, 0, self.known),
+            self.agenda,
+            self.sleepers,
+            self.scopes,
+            self.calls,
+            queued,
+            self.tasks,
+            told_late,
+            self.now,
+            0,
+            self.known,
         )
 
     def _next(self) -> int | None:
@@ -1240,6 +1249,7 @@ def _for(timeout: int | None) -> str:
         Step: None,
         Run: None,
         Dispatch: None,
+        RpcSettle: None,
     },
 )
 @value
@@ -1257,7 +1267,7 @@ class EarlyReturnMovesNothing:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Dispatch() | Step() | Run():
+            case Dispatch() | Step() | Run() | RpcSettle():
                 return replace(self, moved=True) if self.early and not self.moved else self
             case WaitReturn(at=at, batch=batch):
                 return replace(self, now=at, moved=bool(batch))
@@ -1266,15 +1276,18 @@ class EarlyReturnMovesNothing:
             case Interrupted():
                 return replace(self, early=True)
             case TimerArm(timer=timer, deadline=deadline):
-                return replace(self, deadlines=self.deadlines.put(timer, deadline), moved=True)
+                return self._moved(self.deadlines.put(timer, deadline))
             case TimerCancel(timer=timer):
-                return replace(self, deadlines=self.deadlines.drop(timer), moved=True)
+                return self._moved(self.deadlines.drop(timer))
             case TimerFire(timer=timer, at=at):
                 return self._fires(timer, at)
             case Worked(at=at):
                 return replace(self, now=at, moved=True)
             case _:
                 return self
+
+    def _moved(self, deadlines: Map[int, int]) -> EarlyReturnMovesNothing:
+        return EarlyReturnMovesNothing(deadlines, self.now, self.end, self.early, moved=True)
 
     def _waits(self, timeout: int | None) -> Progress:
         end = None if timeout is None else self.now + timeout
@@ -1291,7 +1304,7 @@ class EarlyReturnMovesNothing:
 
     def _fires(self, timer: int, at: int) -> Progress:
         deadline = self.deadlines.get(timer)
-        after = replace(self, deadlines=self.deadlines.drop(timer), moved=True)
+        after = self._moved(self.deadlines.drop(timer))
         if not self.early or deadline is None or deadline <= at:
             return after
         return Broken(
@@ -1341,14 +1354,17 @@ class DisarmByRegistration:
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Send() | Read():
+                successor = self.successors.get(event.stream)
+                return self if successor is None else self._stirred(event, successor[0])
+            case Dispatch(registration=registration):
+                left = self._without(registration)
+                return self if left is self.successors else Kept(replace(self, successors=left))
             case Arm():
-                return replace(self, table=armed(self.table, event))
+                return DisarmByRegistration(armed(self.table, event), self.successors, self.waiting)
             case Disarm(registration=registration):
-                return replace(
-                    self,
-                    table=disarmed(self.table, event),
-                    successors=self._without(lambda entry: entry == registration),
-                )
+                table = disarmed(self.table, event)
+                return DisarmByRegistration(table, self._without(registration), self.waiting)
             case Close(fd=fd, stream=stream) | Abandon(fd=fd, stream=stream):
                 return replace(self, table=self.table.drop(fd), successors=self.successors.drop(stream))
             case StaleDisarm(registration=stale, fd=fd):
@@ -1357,13 +1373,6 @@ class DisarmByRegistration:
                     if entry.direction == "read" and entry.registration != stale:
                         successors = successors.put(entry.stream, (entry.registration, False))
                 return self if successors is self.successors else replace(self, successors=successors)
-            case Dispatch(registration=registration):
-                left = self._without(lambda entry: entry == registration)
-                return self if left is self.successors else Kept(replace(self, successors=left))
-            case Send(stream=stream) | Read(stream=stream) if stream in self.successors:
-                registration, _ = self.successors[stream]
-                sent = isinstance(event, Send)
-                return replace(self, successors=self.successors.put(stream, (registration, sent)))
             case WaitBegin():
                 return replace(self, waiting=True) if self.successors else self
             case WaitReturn():
@@ -1373,8 +1382,14 @@ class DisarmByRegistration:
             case _:
                 return self
 
-    def _without(self, ended: Callable[[int], bool]) -> Map[int, tuple[int, bool]]:
-        gone = [stream for stream, (registration, _) in self.successors.items() if ended(registration)]
+    def _stirred(self, event: Send | Read, registration: int) -> DisarmByRegistration:
+        successor = (registration, isinstance(event, Send))
+        return replace(self, successors=self.successors.put(event.stream, successor))
+
+    def _without(self, ended: int) -> Map[int, tuple[int, bool]]:
+        if not self.successors:
+            return self.successors
+        gone = [stream for stream, (registration, _) in self.successors.items() if registration == ended]
         return self.successors.drop_all(gone)
 
     def _sleeps(self) -> Progress:
@@ -1411,21 +1426,22 @@ class HupHasAConsumer:
         match event:
             case Step() | Await():
                 return replace(self, reported=Map()) if self.reported else self
-            case Dispatch(fd=fd) | Refuse(fd=fd):
-                return replace(self, reported=self.reported.drop(fd)) if fd in self.reported else self
+            case Dispatch() | Refuse():
+                reported = self.reported.drop(event.fd)
+                return self if reported is self.reported else HupHasAConsumer(self.table, reported)
             case WaitReturn(batch=batch):
                 return self._returned(batch)
             case Arm(fd=fd):
                 return HupHasAConsumer(armed(self.table, event), self.reported.drop(fd))
             case Disarm():
-                return replace(self, table=disarmed(self.table, event))
+                return HupHasAConsumer(disarmed(self.table, event), self.reported)
             case Close(fd=fd) | Abandon(fd=fd):
                 return HupHasAConsumer(self.table.drop(fd), self.reported.drop(fd))
             case _:
                 return self
 
     def _returned(self, batch: tuple[tuple[int, int], ...]) -> Progress:
-        alone = [fd for fd, _ in batch if fd not in self.table]
+        alone = [fd for fd, _ in batch if self.table.get(fd) is None]
         if not alone and not self.reported:
             return self
         ceased = any(fd not in alone for fd in self.reported)

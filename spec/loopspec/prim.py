@@ -7,11 +7,10 @@ waits for what is there. Each primitive is a slice of the trace.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.stock import Stock
 from loopspec.trace import Answer, Ask, CancelRequest, Event, Make, Notify, Release, Rest, ScopeCancel, Verb

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from loopspec.frozen import Map, Sorted, value
+from loopspec.frozen import Map, Sorted, replace, value
 from loopspec.trace import (
     Abandon,
     Arm,
@@ -227,7 +226,7 @@ class Waiting:
     def _dispatched(self, event: Dispatch, stamp: int) -> Waiting:
         thing: Thing = ("registration", event.registration)
         entry = found(self.table, event.fd, event.registration)
-        if entry is not None and entry.direction == "read" and entry.stream in self.unread:
+        if entry is not None and entry.direction == "read" and self.unread.get(entry.stream) is not None:
             # Ready again at once: what its handler now reads takes that back.
             return self.but(self.ready.put(thing, stamp))
         return self.but(self.ready.drop(thing))
@@ -271,7 +270,7 @@ class Waiting:
         ready, replaced = self.ready, self.readers.get(stream)
         if replaced is not None:
             ready = ready.drop(replaced)
-        if stream in self.unread:
+        if self.unread.get(stream) is not None:
             ready = ready.put(thing, stamp)
         return Waiting(ready, table, self.unread, self.readers.put(stream, thing), reading, self.told_late)
 
@@ -279,19 +278,22 @@ class Waiting:
         unread = self.unread.put(stream, self.unread.get(stream, 0) + more)
         reader = self.readers.get(stream)
         ready = self.ready
-        if reader is not None and reader not in ready:
+        if reader is not None and ready.get(reader) is None:
             ready = ready.put(reader, stamp)
         return Waiting(ready, self.table, unread, self.readers, self.reading, self.told_late)
 
     def _read(self, stream: int, size: int) -> Waiting:
         left = self.unread.get(stream, 0) - size
+        ready = self.ready
         if size and left > 0:
-            unread, ready = self.unread.put(stream, left), self.ready
+            unread = self.unread.put(stream, left)
         else:
+            unread = self.unread.drop(stream)
             reader = self.readers.get(stream)
-            unread, ready = self.unread.drop(stream), self.ready
             if reader is not None:
                 ready = ready.drop(reader)
+            elif unread is self.unread:
+                return self
         return Waiting(ready, self.table, unread, self.readers, self.reading, self.told_late)
 
     def _closed(self, event: Close | Abandon) -> Waiting:

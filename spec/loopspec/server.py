@@ -694,8 +694,17 @@ class LeaksNothing(ServerRule):
         if not self.world.clients or self.world.handlers() != (0, 0):
             return self
         wanted, found = _possessions(self.first), _possessions(rest)
-        return Kept(self) if found == wanted else Broken(wanted, found, self)
+        return Kept(self) if found == wanted else Broken(str(wanted), str(found), self)
 
 
-def _possessions(rest: AtRest) -> str:
-    return f"{rest.processes} processes, {rest.threads} threads, {rest.descriptors} descriptors"
+class _Possessions(NamedTuple):
+    processes: int
+    threads: int
+    descriptors: int
+
+    def __str__(self) -> str:
+        return f"{self.processes} processes, {self.threads} threads, {self.descriptors} descriptors"
+
+
+def _possessions(rest: AtRest) -> _Possessions:
+    return _Possessions(rest.processes, rest.threads, rest.descriptors)

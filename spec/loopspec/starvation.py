@@ -15,16 +15,25 @@ slip that real loops have made, in which the search must find the cycle; a searc
 say nothing.
 
 For each the longest wait is told as well, counted in services of others: the bound that a clause can demand
-of traces. And behind three of the four is one rank, the place in a queue (:func:`place_after`); the fourth,
-the reactor's, is that of :func:`loopspec.kernel.proofs.place_after_wait`.
+of traces. And each has a *rank*, how many others are served before one at most (:func:`rank_of_descriptor`
+and its sisters): it never rises, and each service of another lowers it. What one step makes of a rank is
+arithmetic that is proved (:func:`place_after`, :func:`left_after`, :func:`rank_after_wait`); that the models
+do that arithmetic, and that the largest rank is the longest wait, is seen on their whole graphs.
+
+A state is hashed when it is come to. From then on it is a number, and who starves is looked for among
+numbers.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+from loopspec.kernel.proofs import place_after_wait
 
 S = TypeVar("S", bound=Hashable)
 
@@ -51,10 +60,12 @@ class Model(Generic[S]):
 
 @dataclass
 class Graph(Generic[S]):
-    """All that can be come to: of each state its steps; ``depth`` is how far the farthest is."""
+    """All that can be come to: of each state its steps, and of each, by its place in ``edges``, the places of
+    the states that these steps lead to; ``depth`` is how far the farthest is."""
 
     start: S
     edges: dict[S, tuple[Step[S], ...]] = field(default_factory=dict)
+    targets: list[tuple[int, ...]] = field(default_factory=list)
     depth: int = 0
     complete: bool = True
 
@@ -86,21 +97,26 @@ class Graph(Generic[S]):
 
 def reached(start: S, steps: Callable[[S], Iterable[Step[S]]], most: int = 1_000_000) -> Graph[S]:
     """Breadth first, to the end, or to ``most`` states: then it is not complete."""
-    graph, level = Graph(start), [start]
-    graph.edges[start] = ()
-    while level:
-        following: list[S] = []
-        for state in level:
+    graph, number, states = Graph(start), {start: 0}, [start]
+    begin, end = 0, 1
+    while begin < end:
+        for state in states[begin:end]:
             graph.edges[state] = tuple(steps(state))
+            targets: list[int] = []
             for step in graph.edges[state]:
-                if step.to not in graph.edges:
-                    graph.edges[step.to] = ()
-                    following.append(step.to)
-        level = following
-        graph.depth += bool(level)
-        if len(graph.edges) > most:
+                target = number.get(step.to)
+                if target is None:
+                    target = number[step.to] = len(states)
+                    states.append(step.to)
+                targets.append(target)
+            graph.targets.append(tuple(targets))
+        begin, end = end, len(states)
+        graph.depth += begin < end
+        if end > most:
             graph.complete = False
-            return graph
+            graph.edges.update((state, ()) for state in states[begin:])
+            graph.targets.extend(() for _ in states[begin:])
+            break
     return graph
 
 
@@ -137,74 +153,123 @@ class Searched(Generic[S]):
         return f"{self.model.name}: {size}, {word}; nobody starves; at most {self.longest} are served before"
 
 
+_Ways: TypeAlias = list[tuple[tuple[int, int | None], ...]]
+"""Of states, by number, where their steps lead to and whom each serves."""
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """A search makes nothing that goes round, and much that stays: the collector would look through all of it
+    time and again, for more than half of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_collector()
 def search(model: Model[S]) -> Searched[S]:
     """Look at everything that can be come to for a fair cycle on which somebody starves."""
     graph = reached(model.start, model.steps)
+    states = list(graph.edges)
+    ready = [frozenset(model.ready(state)) for state in states]
+    ways = [
+        tuple([(target, step.served) for target, step in zip(targets, steps, strict=True)])
+        for targets, steps in zip(graph.targets, graph.edges.values(), strict=True)
+    ]
+    stays = {number for number, targets in enumerate(graph.targets) if number in targets}
     longest = 0
-    for who in sorted({each for state in graph.edges for each in model.ready(state)}):
-        unserved = {
-            state: tuple(step for step in steps if step.served != who and who in model.ready(step.to))
-            for state, steps in graph.edges.items()
-            if who in model.ready(state)
-        }
-        for component in _components(unserved):
-            inside = [step for state in component for step in unserved[state] if step.to in component]
-            if inside and model.owes <= frozenset().union(*(step.pays for step in inside)):
-                state = next(each for each in unserved if each in component)  # the same in every process
-                cycle = _round(unserved, component, state, model.owes)
-                return Searched(model, graph, Starvation(who, state, cycle), None)
-        longest = max(longest, _most_services(unserved))
+    for who in sorted(frozenset().union(*ready)):
+        waits = [who in each for each in ready]
+        unserved: _Ways = [
+            tuple([way for way in of_state if waits[way[0]] and way[1] != who]) if waiting else ()
+            for waiting, of_state in zip(waits, ways, strict=True)
+        ]
+        most = [0] * len(ready)  # services on one way from each state
+        for component in _components(unserved, waits):
+            if len(component) > 1 or component[0] in stays:
+                starvation = _starvation(model, graph, states, who, component)
+                if starvation is not None:
+                    return Searched(model, graph, starvation, None)
+            _count_services(most, unserved, component)
+        longest = max(longest, *most)
     return Searched(model, graph, None, longest)
 
 
-def _components(edges: dict[S, tuple[Step[S], ...]]) -> Iterator[set[S]]:
-    """The strongly connected components (Tarjan), without recursion."""
-    order: dict[S, int] = {}
-    low: dict[S, int] = {}
-    stack: list[S] = []
-    waiting: set[S] = set()
-    for root in edges:
-        if root in order:
+def _starvation(
+    model: Model[S], graph: Graph[S], states: list[S], who: int, component: list[int]
+) -> Starvation[S] | None:
+    """A fair cycle within ``component``, if there is one."""
+    inside = frozenset(component)
+    edges = {
+        states[number]: tuple(
+            step
+            for step, target in zip(graph.edges[states[number]], graph.targets[number], strict=True)
+            if target in inside and step.served != who
+        )
+        for number in component
+    }
+    cycles = [step for steps in edges.values() for step in steps]
+    if not cycles or not model.owes <= frozenset().union(*(step.pays for step in cycles)):
+        return None
+    state = states[min(component)]  # the same in every process
+    return Starvation(who, state, _round(edges, state, model.owes))
+
+
+_OUT = 1 << 62
+"""Beyond all others: the place of a state whose component is known."""
+
+
+def _components(ways: _Ways, among: list[bool]) -> Iterator[list[int]]:
+    """The strongly connected components of those ``among`` all (Tarjan), without recursion. Whoever leads on
+    to another comes after it."""
+    low = [0] * len(ways)  # 0: not come to
+    stack: list[int] = []
+    place = 0
+    for root, wanted in enumerate(among):
+        if not wanted or low[root]:
             continue
-        order[root] = low[root] = len(order)
+        place += 1
+        low[root] = place
         stack.append(root)
-        waiting.add(root)
-        work = [(root, iter(edges[root]))]
+        work = [(root, place, len(stack) - 1, iter(ways[root]))]
         while work:
-            state, steps = work[-1]
-            step = next(steps, None)
-            if step is None:
+            state, own, height, left = work[-1]
+            for target, _ in left:
+                if not low[target]:
+                    place += 1
+                    low[target] = place
+                    stack.append(target)
+                    work.append((target, place, len(stack) - 1, iter(ways[target])))
+                    break
+                if low[target] < low[state]:
+                    low[state] = low[target]
+            else:
                 work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[state])
-                if low[state] == order[state]:
-                    component: set[S] = set()
-                    while state not in component:
-                        component.add(stack.pop())
-                    waiting -= component
+                if work and low[state] < low[work[-1][0]]:
+                    low[work[-1][0]] = low[state]
+                if low[state] == own:
+                    component = stack[height:]
+                    del stack[height:]
+                    for member in component:
+                        low[member] = _OUT
                     yield component
-            elif step.to not in order:
-                order[step.to] = low[step.to] = len(order)
-                stack.append(step.to)
-                waiting.add(step.to)
-                work.append((step.to, iter(edges[step.to])))
-            elif step.to in waiting:
-                low[state] = min(low[state], order[step.to])
 
 
-def _round(
-    edges: dict[S, tuple[Step[S], ...]], component: set[S], start: S, owes: frozenset[str]
-) -> tuple[str, ...]:
-    """Once round: steps within ``component`` that pay all that is owed, and come back to ``start``."""
+def _round(edges: dict[S, tuple[Step[S], ...]], start: S, owes: frozenset[str]) -> tuple[str, ...]:
+    """Once round: steps, of those of a component, that pay all that is owed, and come back to ``start``."""
     labels: list[str] = []
     state, left = start, set(owes)
     while left:
-        path = _way(edges, component, state, partial(_pays, frozenset(left)))
+        path = _way(edges, state, partial(_pays, frozenset(left)))
         labels += [step.label for step in path]
         left -= frozenset().union(*(step.pays for step in path))
         state = path[-1].to
     if state != start or not labels:
-        labels += [step.label for step in _way(edges, component, state, lambda step: step.to == start)]
+        labels += [step.label for step in _way(edges, state, lambda step: step.to == start)]
     return tuple(labels)
 
 
@@ -214,7 +279,6 @@ def _pays(owed: frozenset[str], step: Step[S]) -> bool:
 
 def _way(
     edges: dict[S, tuple[Step[S], ...]],
-    component: set[S],
     start: S,
     wanted: Callable[[Step[S]], bool],
 ) -> list[Step[S]]:
@@ -225,8 +289,6 @@ def _way(
         following: list[tuple[S, list[Step[S]]]] = []
         for state, path in level:
             for step in edges[state]:
-                if step.to not in component:
-                    continue
                 if wanted(step):
                     return [*path, step]
                 if step.to not in seen:
@@ -236,22 +298,29 @@ def _way(
     raise AssertionError("a component is connected")
 
 
-def _most_services(edges: dict[S, tuple[Step[S], ...]]) -> int:
-    """The most services on one way. Where no fair cycle is, what is left of cycles serves nobody; a way
-    therefore visits each component once, and each counts what leads on from it."""
-    best: dict[S, int] = {}
-    for component in _components(edges):  # the last are first
-        most = max(
-            (
-                (step.served is not None) + best[step.to]
-                for state in component
-                for step in edges[state]
-                if step.to not in component
-            ),
-            default=0,
-        )
-        best.update(dict.fromkeys(component, most))
-    return max(best.values(), default=0)
+def _count_services(most: list[int], ways: _Ways, component: list[int]) -> None:
+    """Enter into ``most`` the most services on one way from ``component``, whose successors are there. Where
+    no fair cycle is, what is left of cycles serves nobody; a way therefore visits each component once, and
+    each counts what leads on from it."""
+    if len(component) == 1:
+        (number,) = component
+        for target, served in ways[number]:
+            count = most[target] + (served is not None)
+            if count > most[number] and target != number:
+                most[number] = count
+        return
+    inside = frozenset(component)
+    count = max(
+        (
+            most[target] + (served is not None)
+            for number in component
+            for target, served in ways[number]
+            if target not in inside
+        ),
+        default=0,
+    )
+    for number in component:
+        most[number] = count
 
 
 # --- a reactor that dispatches batches --------------------------------------------------------------------
@@ -273,7 +342,7 @@ def reactor(descriptors: int, most: int, *, rotates: bool = True) -> Model[React
         for fd in range(descriptors):
             if fd not in state.listed:
                 listed = (*state.listed, fd) if rotates else tuple(sorted((*state.listed, fd)))
-                yield Step(f"{fd} becomes ready", state._replace(listed=listed))
+                yield Step(f"{fd} becomes ready", Reactor(listed, state.batch))
         if state.batch:
             fd, *rest = state.batch
             for drains in (False, True):
@@ -314,9 +383,9 @@ def scheduler(tasks: int, *, snapshot: bool = True, fifo: bool = True) -> Model[
     def steps(state: Scheduler) -> Iterator[Step[Scheduler]]:
         for task in range(tasks):
             if task not in state.queue:
-                yield Step(f"{task} is woken", state._replace(queue=(*state.queue, task)))
+                yield Step(f"{task} is woken", Scheduler((*state.queue, task), state.left, state.io))
         if not state.io:
-            yield Step("a descriptor becomes ready", state._replace(io=True))
+            yield Step("a descriptor becomes ready", Scheduler(state.queue, state.left, io=True))
         phase_goes_on = state.left > 0 if snapshot else bool(state.queue)
         if phase_goes_on and state.queue:
             task, rest = (state.queue[0], state.queue[1:]) if fifo else (state.queue[-1], state.queue[:-1])
@@ -354,9 +423,9 @@ def lock(tasks: int, *, hands_over: bool = True) -> Model[Lock]:
             if task == state.holder or task in state.waiting:
                 continue
             if state.holder is None:
-                yield Step(f"{task} acquires", state._replace(holder=task), task)
+                yield Step(f"{task} acquires", Lock(task, state.waiting, state.woken), task)
             else:
-                yield Step(f"{task} waits", state._replace(waiting=(*state.waiting, task)))
+                yield Step(f"{task} waits", Lock(state.holder, (*state.waiting, task), state.woken))
 
     def steps(state: Lock) -> Iterator[Step[Lock]]:
         yield from acquires(state)
@@ -400,12 +469,12 @@ def pool(jobs: int, workers: int, *, fifo: bool = True) -> Model[Pool]:
     def steps(state: Pool) -> Iterator[Step[Pool]]:
         for job in range(jobs):
             if job not in state.queue and job not in state.begun:
-                yield Step(f"{job} is submitted", state._replace(queue=(*state.queue, job)))
+                yield Step(f"{job} is submitted", Pool((*state.queue, job), state.begun))
         if state.queue and len(state.begun) < workers:
             job, rest = (state.queue[0], state.queue[1:]) if fifo else (state.queue[-1], state.queue[:-1])
             yield Step(f"{job} is begun", Pool(rest, state.begun | {job}), job, _FREE_TAKES)
         for job in sorted(state.begun):
-            yield Step(f"{job} ends", state._replace(begun=state.begun - {job}), None, _JOBS_END)
+            yield Step(f"{job} ends", Pool(state.queue, state.begun - {job}), None, _JOBS_END)
 
     name = f"pool, {jobs} jobs, {workers} workers" + ("" if fifo else ", last in first out")
     return Model(name, Pool(), steps, lambda state: state.queue, _JOBS_END | _FREE_TAKES)
@@ -415,7 +484,7 @@ _JOBS_END = frozenset({"jobs end"})
 _FREE_TAKES = frozenset({"a free worker takes a job"})
 
 
-# --- the rank, and all of them ------------------------------------------------------------------------------
+# --- the ranks ----------------------------------------------------------------------------------------------
 
 
 def place_after(place: int, leaves: int) -> int:
@@ -430,6 +499,57 @@ def place_after(place: int, leaves: int) -> int:
     post: 0 <= _ <= place and (_ == place - 1 or leaves > place)
     """
     return place - 1 if leaves < place else place
+
+
+def left_after(left: int, queued: int) -> int:
+    """How many entries come before the wait, of ``left`` in a phase with ``queued`` in the queue, when one
+    has run. Whatever it has queued is not of this phase: so whatever the wait is for has its turn.
+
+    pre: 0 < left <= queued
+    post: 0 <= _ < left
+    """
+    del queued
+    return left - 1
+
+
+def rank_after_wait(place: int, length: int, most: int) -> int:
+    """How many others are dispatched before who stands in ``place`` of a ready list of ``length``, when the
+    wait has reported ``most`` of it.
+
+    A wait serves nobody and sets nobody back: who is reported has before him those of the batch who were, who
+    is not has the batch before him and in the list only who was.
+
+    pre: 0 <= place < length <= 8
+    pre: 0 < most <= length
+    post: _ == place
+    """
+    return place if place < most else most + place_after_wait(place, length, most)
+
+
+def rank_of_descriptor(state: Reactor, who: int) -> int:
+    """The batch is dispatched first, then the list in its order."""
+    return state.batch.index(who) if who in state.batch else len(state.batch) + state.listed.index(who)
+
+
+def rank_of_task(state: Scheduler, who: int) -> int:
+    """For I/O what is left of the phase; for a task its place in the queue, and the wait if that is first."""
+    if who == _IO:
+        return state.left
+    place = state.queue.index(who)
+    return place + (place >= state.left)
+
+
+def rank_of_waiter(state: Lock, who: int) -> int:
+    """The place in the line."""
+    return state.waiting.index(who)
+
+
+def rank_of_job(state: Pool, who: int) -> int:
+    """The place in the queue."""
+    return state.queue.index(who)
+
+
+# --- all of them --------------------------------------------------------------------------------------------
 
 
 def sound() -> tuple[Searched[Reactor] | Searched[Scheduler] | Searched[Lock] | Searched[Pool], ...]:

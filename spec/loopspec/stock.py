@@ -9,10 +9,9 @@ Everything here is a value: an operation gives another.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
-from loopspec.frozen import value
+from loopspec.frozen import replace, value
 from loopspec.trace import Answer, Ask, Event, Make, Primitive, Release, Rest, Verb
 
 

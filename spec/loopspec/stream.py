@@ -7,12 +7,10 @@ rules are written for one stream, and follow it in both directions.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import value
+from loopspec.frozen import replace, value
 from loopspec.judge import Broken, Kept, Progress
-from loopspec.trace import Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
+from loopspec.trace import Await, Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
 
 
 def _shown(data: bytes) -> str:
@@ -26,47 +24,59 @@ def _shown(data: bytes) -> str:
     Profile.KERNEL,
     source="POSIX",
     watches={Send: "stream", Receive: "stream"},
-    also={Read: "stream", Write: "stream", Connect: "stream"},
+    also={Read: "stream", Write: "stream", Connect: "stream", Await: "key"},
 )
 @value
 class BytesPrefix:
     """What a reader has received is at every moment a prefix of what its peer has sent."""
 
     # What is on its way, in each direction; None once a direction is broken. Of an echo server's stream only
-    # the client's end is told, and what it has sent is what it is to receive.
+    # the client's end is told, and what it has sent is what it is to receive. Of two tasks that read one
+    # stream at a time, which was first is not told by which returns first: each has some of what is on its
+    # way, and no byte comes twice.
 
     inbound: bytes | None = b""
     outbound: bytes | None = b""
     echo: bool = False
+    reader: int | None = None
+    rivals: bool = False  # another task reads, too, and not all has been read since
 
     def after(self, event: Event) -> Progress:
         match event:
+            case Receive():
+                data, sent = event.data, self.outbound
+                if sent is None:
+                    return self
+                if sent.startswith(data):
+                    return self._arrived(data, self._with(self.inbound, sent[len(data) :]))
+                return self._strayed(f"client {event.stream}", data, sent, self._with(self.inbound, None))
+            case Read():
+                data, sent = event.data, self.inbound
+                if sent is None:
+                    return self
+                place = sent.find(data) if self.rivals else 0
+                if place >= 0 and sent.startswith(data, place):
+                    left = sent[:place] + sent[place + len(data) :]
+                    after = self._with(left, self.outbound)
+                    return self._arrived(data, after if left else replace(after, reader=None, rivals=False))
+                return self._strayed("the server", data, sent, self._with(None, self.outbound))
             case Send() if not self.echo:
-                return self if self.inbound is None else BytesPrefix(self.inbound + event.data, self.outbound)
+                return self if self.inbound is None else self._with(self.inbound + event.data, self.outbound)
             case Send() | Write():
                 if self.outbound is None:
                     return self
-                return BytesPrefix(self.inbound, self.outbound + event.data, self.echo)
-            case Read():
-                data = event.data
-                if self.inbound is None:
-                    return self
-                if self.inbound.startswith(data):
-                    return self._arrived(data, BytesPrefix(self.inbound[len(data) :], self.outbound))
-                return self._strayed("the server", data, self.inbound, BytesPrefix(None, self.outbound))
-            case Receive():
-                data = event.data
-                if self.outbound is None:
-                    return self
-                if self.outbound.startswith(data):
-                    after = BytesPrefix(self.inbound, self.outbound[len(data) :], self.echo)
-                    return self._arrived(data, after)
-                broken = BytesPrefix(self.inbound, None, self.echo)
-                return self._strayed(f"client {event.stream}", data, self.outbound, broken)
+                return self._with(self.inbound, self.outbound + event.data)
             case Connect(echo=True):
                 return BytesPrefix(echo=True)
+            case Await(task=task, reason="read") if self.reader is None:
+                return replace(self, reader=task)
+            case Await(task=task, reason="read") if task != self.reader and not self.rivals:
+                return replace(self, rivals=True)
             case _:
                 return self
+
+    def _with(self, inbound: bytes | None, outbound: bytes | None) -> BytesPrefix:
+        return BytesPrefix(inbound, outbound, self.echo, self.reader, self.rivals)
 
     def _arrived(self, data: bytes, after: BytesPrefix) -> Progress:
         return Kept(after) if data else after
@@ -85,6 +95,7 @@ class BytesPrefix:
     source="shutdown(2)",
     watches={Send: "stream", Receive: "stream"},
     also={
+        Await: "key",
         HalfClose: "stream",
         Leave: "stream",
         Read: "stream",
@@ -100,32 +111,38 @@ class EofAfterData:
     # A client that has left altogether is LOOP.HUP.NEVER_DISCARDS's. The server's half-close is ``Shut``,
     # which is told of only when the server had given all it meant to give: without it nothing is promised.
 
-    # What is still on its way, how many bytes there were in all, and who has ended the stream.
+    # What is still on its way, how many bytes there were in all, and who has ended the stream. Of two tasks
+    # that read one stream, which has the last bytes is not told before they return: nor is it asked.
 
     inbound: int = 0
     outbound: int = 0
     carried: int = 0
     ended: frozenset[str] = frozenset()
+    reader: int | None = None
 
     def after(self, event: Event) -> Progress:
         match event:
             case Send():
                 size = len(event.data)
-                return EofAfterData(self.inbound + size, self.outbound, self.carried + size, self.ended)
+                return EofAfterData(
+                    self.inbound + size, self.outbound, self.carried + size, self.ended, self.reader
+                )
             case Write():
                 size = len(event.data)
-                return EofAfterData(self.inbound, self.outbound + size, self.carried + size, self.ended)
+                return EofAfterData(
+                    self.inbound, self.outbound + size, self.carried + size, self.ended, self.reader
+                )
             case Read():
                 if event.data:
-                    return EofAfterData(
-                        self.inbound - len(event.data), self.outbound, self.carried, self.ended
-                    )
+                    left = self.inbound - len(event.data)
+                    reader = self.reader if left else None
+                    return EofAfterData(left, self.outbound, self.carried, self.ended, reader)
                 judged = "half" in self.ended and "gone" not in self.ended
                 return self._ends("the server", self.inbound) if judged else self
             case Receive():
                 if event.data:
                     left = self.outbound - len(event.data)
-                    return EofAfterData(self.inbound, left, self.carried, self.ended)
+                    return EofAfterData(self.inbound, left, self.carried, self.ended, self.reader)
                 return self._ends(f"client {event.stream}", self.outbound) if "shut" in self.ended else self
             case HalfClose():
                 return replace(self, ended=self.ended | {"half"})
@@ -133,13 +150,17 @@ class EofAfterData:
                 return replace(self, ended=self.ended | {"shut"})
             case Leave() | Reset():
                 return replace(self, ended=self.ended | {"gone"})
+            case Await(task=task, reason="read") if self.reader is None:
+                return replace(self, reader=task)
+            case Await(task=task, reason="read") if task != self.reader and "gone" not in self.ended:
+                return replace(self, ended=self.ended | {"gone"})
             case _:
                 return self
 
     def _ends(self, who: str, missing: int) -> Progress:
         if missing > 0:
             # From here on nothing is missing: what was lost is said once.
-            after = EofAfterData(0, 0, self.carried, self.ended)
+            after = EofAfterData(0, 0, self.carried, self.ended, self.reader)
             missed = f"{missing} bytes are missing"
             return Broken(f"{who} receives every byte before the end of file", missed, after)
         return Kept(self) if self.carried else self

@@ -7,10 +7,8 @@ that shows which its reader would notice: it wakes the loop once for all that wa
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loopspec.clause import Kind, Level, Profile, clause
-from loopspec.frozen import Map, value
+from loopspec.frozen import Map, replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.loop import LOOP_THREAD
 from loopspec.trace import (

@@ -70,6 +70,12 @@ def test_a_target_is_met_from_its_ratio_on(peer: float, met: bool) -> None:
     assert outcome.met is met
 
 
+@pytest.mark.parametrize(("microseconds", "met"), [(6.6, True), (6.7, False)])
+def test_a_rate_is_met_from_its_number_a_second_on(microseconds: float, met: bool) -> None:
+    (outcome,) = outcomes([Table("judge", "µs", {"all rules on": {OURS: [microseconds]}})])
+    assert (outcome.wanted, outcome.met) == ("at least 150,000 events a second", met)
+
+
 def test_a_picture_is_xml_with_a_bar_for_each_figure() -> None:
     panels = _table("task memory", 10.0, 20.0).panels
     root = ElementTree.fromstring(svg(Chart("a < b", "ns", panels)))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from loopspec import trace
 from loopspec.clause import select
+from loopspec.conformance.campaign import MakeLoop
 from loopspec.conformance.cli import main
-from loopspec.conformance.exploration import Request, explore
+from loopspec.conformance.exploration import Bench, Request, explore
 from loopspec.conformance.explorer import Budget
 from loopspec.conformance.loops.refloop import RefloopLoop
 from loopspec.conformance.modelled import Case, case_token
@@ -86,7 +91,7 @@ def test_a_file_of_another_search_is_refused(tmp_path: Path) -> None:
         (("--scope", "nowhere"), "no scope is named 'nowhere': there are three-clients"),
         (("--strategy", "luck"), "no strategy is named 'luck': there are exhaustive"),
         (("--replay", "x"), "replay token 'x' is not of version 1"),
-        (("--replay", "case:7:x:1-y"), "is of version '7' and not 1"),
+        (("--replay", "case:7:x:1-y"), "is of version '7' and not 2"),
         (("--resume", "/no/such/place"), "cannot write /no/such/place"),
         (("--schedules", "0"), "0 is not in the range"),
     ],
@@ -104,6 +109,72 @@ def test_a_token_shows_its_run_again() -> None:
     assert result.exit_code == 0
     assert "on the calm kernel, schedule: 0 1" in result.output
     assert "every clause is kept" in result.output
+
+
+def test_a_trace_that_was_judged_is_known_and_not_taken_for_another() -> None:
+    """Given two traces whose events have the same fields and are of two kinds, then each is judged, once."""
+    bench = Bench(RefloopLoop, select(["TIMER"]))
+    armed = trace.TimerArm(turn=0, timer=0, at=0, delay=5, deadline=5)
+    early = (armed, trace.TimerFire(0, 0, 1))
+    other = (armed, trace.TimersHeld(0, 0, 1))
+    assert list(bench.judged(early)) == ["TIMER.FIRE.NEVER_EARLY"]
+    assert bench.judged(other) == {}
+    assert bench.judged(early) is bench.judged(early)
+
+
+class Hangs(RefloopLoop):
+    """Its thread is suspended in a read of a socket that was left blocking."""
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        listener.setblocking(True)
+        self.call_soon(listener.accept)
+        for _ in range(3):
+            self.call_soon(listener.accept)
+
+
+class SpinsInTurns(RefloopLoop):
+    """It has itself called back again and again."""
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        super().serve_echo(listener)
+        self._again()
+
+    def _again(self) -> None:
+        self.call_soon(self._again)
+
+
+class SpinsInATurn(RefloopLoop):
+    """It asks one socket for ever for what is not there."""
+
+    def serve_echo(self, listener: socket.socket) -> None:
+        while True:
+            with suppress(BlockingIOError):
+                listener.accept()
+
+
+class Raises(RefloopLoop):
+    """It lets out what goes wrong within it."""
+
+    def run(self, main: Callable[[], None]) -> None:
+        super().run(main)
+        raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize(
+    ("loop", "wrong"),
+    [
+        (Hangs, "LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT"),
+        (SpinsInTurns, "LOOP.IDLE.MEANS_IDLE"),
+        (SpinsInATurn, "the loop spun"),
+        (Raises, "the loop raised RuntimeError: boom"),
+    ],
+)
+def test_what_does_not_come_to_its_end_is_found_without_a_trace(loop: MakeLoop, wrong: str) -> None:
+    request = Request(SMALL["three-clients"], ("random",), 0, select(), untraced=True)
+    found = explore(loop, request, Budget(None, 5))
+    assert found.ended == "failed"
+    assert found.met.schedules == 1
+    assert any(failure.what.startswith(wrong) for failure in found.failures)
 
 
 def test_a_family_is_a_scope_and_the_same_under_the_same_seed() -> None:

@@ -162,7 +162,7 @@ def test_a_declared_deviation_is_shown_as_such_and_fails_nothing() -> None:
     suites = _suites(found)
     assert (suites.get("failures"), suites.get("errors")) == ("0", "1")
     shown = markdown.document(found, CLAUSES, SETTING)
-    assert "| `TIMER.FIRE.NEVER_EARLY` MUST | ≠ documented 3/70 |  |" in shown
+    assert "| `TIMER.FIRE.NEVER_EARLY` MUST | ≠ documented 3/70 |\n" in shown
     assert "- bad, `TIMER.FIRE.NEVER_EARLY`: timers may be early (https://example.org/d)" in shown
     drawn = html.page(found, CLAUSES, {}, SETTING)
     assert '<td class="deviates">' in drawn
@@ -179,6 +179,14 @@ def test_an_accident_and_an_absent_loop_are_told_in_every_form() -> None:
     for shown in forms:
         assert "it hung, in 2 runs; again: loopspec check bad --replay 1-x" in shown
         assert "pip install none" in shown
+
+
+def test_an_absent_loop_is_a_row_of_the_loops_and_no_column_of_the_clauses() -> None:
+    found = _unusual()
+    shown = markdown.document(found, CLAUSES, SETTING)
+    assert "| none | skipped | 0 | – | – | – | – | – | – |" in shown
+    assert "| clause | bad |" in shown
+    assert '<th scope="col">none</th>' not in html.page(found, CLAUSES, {}, SETTING)
 
 
 # --- read back ------------------------------------------------------------------------------------------

@@ -71,6 +71,21 @@ def test_every_run_gives_back_descriptors_threads_and_memory_of_streams(other: H
     assert (open_descriptors(), threading.active_count()) == held
 
 
+def test_threads_that_were_there_before_are_not_the_loops() -> None:
+    """A test runner has some, for one that runs tests on several processors."""
+    (scenario,) = drawn(FAMILIES["wakeups"].scenarios, 1, seed=7)
+    leave = threading.Event()
+    stranger = threading.Thread(target=leave.wait)
+    stranger.start()
+    try:
+        with hand() as made:
+            told = run(made, RefloopLoop, scenario)
+    finally:
+        leave.set()
+        stranger.join()
+    assert {event.threads for event in told if isinstance(event, trace.Threads)} == {2}
+
+
 @pytest.mark.parametrize("make", LOOPS)
 def test_an_act_while_the_loop_sleeps_falls_into_a_sleep_of_its_thread(other: Hand, make: MakeLoop) -> None:
     """Given a loop with nothing to do, when a post is set for its sleep, then the thread was switched out."""

@@ -307,8 +307,8 @@ def test_the_token_of_a_scenario_is_a_calm_case() -> None:
 @pytest.mark.parametrize(
     ("token", "wrong"),
     [
-        ("case:0:x:1-x", "is of version '0' and not 1"),
-        ("case:1:x:1-x", "is damaged"),
+        ("case:0:x:1-x", "is of version '0' and not 2"),
+        ("case:2:x:1-x", "is damaged"),
         (case_token(Case(TWO_SENDERS)).rpartition(":")[0], "not of version 1"),
     ],
 )

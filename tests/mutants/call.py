@@ -40,6 +40,48 @@ SURVEY_MUTANTS: tuple[Mutant, ...] = (
         story="The future that a submit returns is taken for the result, which comes later and once more.",
     ),
     Mutant(
+        name="call-result-announced-again",
+        clause="CALL.SYNC.RESULT_AT_RETURN",
+        path=SURVEY,
+        old="events += [Deliver(call)] * self.later",
+        new="events += [Deliver(call)] * (self.later or self.delivered)",
+        story="A result that the return has brought is announced as well, for those who have not looked.",
+    ),
+    Mutant(
+        name="call-promise-never-kept",
+        clause="CALL.ASYNC.RESULT_AFTER_RETURN",
+        path=SURVEY,
+        old="events += [Deliver(call)] * self.later",
+        new="events += [Deliver(call)] * 0",
+        story="A call returns a future, and nobody settles it.",
+    ),
+    Mutant(
+        name="call-mode-never-asked",
+        clause="CALL.SYNC.NEED_NOT_BLOCK",
+        path=SURVEY,
+        old="self.on, self.nonblocking_mode)]\n        if self.blocking:\n",
+        new="self.on)]\n        if self.blocking or (self.on is not None and self.delivered):\n",
+        story="A monitor asks neither for the mode of a descriptor nor the kernel: what returns has blocked.",
+    ),
+    Mutant(
+        name="call-every-return-is-a-promise",
+        clause="CALL.NONBLOCKING.NEED_NOT_BE_ASYNC",
+        path=SURVEY,
+        old="""self.on, self.nonblocking_mode)]
+        if self.blocking:
+            events += [Suspend(CALLER), Resume(CALLER)]
+        events += [Deliver(call)] * self.inside
+        events.append(Return(call, CALLER, self.delivered, self.error))
+        events += [Deliver(call)] * self.later
+""",
+        new="""self.on)]
+        events += [Deliver(call)] * self.inside
+        events.append(Return(call, CALLER, False, self.error))
+        events += [Deliver(call)] * (self.later + self.delivered)
+""",
+        story="A monitor hears of results from futures alone, and every return is a promise to it.",
+    ),
+    Mutant(
         name="call-every-call-sleeps",
         clause="CALL.SYNC.NEED_NOT_BLOCK",
         path=SURVEY,
@@ -128,6 +170,17 @@ CALL_MUTANTS: tuple[Mutant, ...] = (
         if not self._signalled:
 """,
         story="Who posts into a long queue is made to wait for it to become shorter.",
+    ),
+    Mutant(
+        name="call-later-rests",
+        clause="CALL.BLOCKING.IMPLIES_SYNC",
+        path=REACTOR,
+        old="        return self.timers.arm(self.clock() + delay, callback, args)\n",
+        new="""        if not delay:
+            __import__("time").sleep(0.0001)
+        return self.timers.arm(self.clock() + delay, callback, args)
+""",
+        story="Who arms a timer that is due at once is made to wait a moment, so that it is.",
     ),
     Mutant(
         name="call-soon-is-now",

@@ -90,7 +90,7 @@ CORO_MUTANTS: tuple[Mutant, ...] = (
         path=RUNTIME,
         old="        self.ready.append(task)\n",
         new="""        self.ready.append(task)
-        threading.Thread(target=threading.Event().wait, name=f"watchdog of {task.name}", daemon=True).start()
+        __import__("_thread").start_new_thread(threading.Event().wait, ())
 """,
         story="Each task gets a thread that watches over it.",
     ),
@@ -101,6 +101,17 @@ CORO_MUTANTS: tuple[Mutant, ...] = (
         old="        assert self._timer is not None\n        self._timer.cancel()\n",
         new="        assert self._timer is not None\n",
         story="A sleep that is cancelled leaves its timer armed, which wakes the task from whatever is next.",
+    ),
+    Mutant(
+        name="coro-event-keeps-who-has-left",
+        clause="CORO.WAIT.ONE_REASON",
+        path=TASKS,
+        old="    def abort(self, task: Task[object], /) -> None:\n        del self.parked[task]\n",
+        new="""    def abort(self, task: Task[object], /) -> None:
+        if self.reason != "event":
+            del self.parked[task]
+""",
+        story="A wait for an event that is cancelled leaves its task parked there, and the event wakes it.",
     ),
     Mutant(
         name="coro-tasks-held-weakly",

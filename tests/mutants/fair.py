@@ -21,8 +21,8 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-edge-not-drained",
         clause="FAIR.READY.BOUNDED_WAIT",
         path=REACTOR,
-        old="{Direction.READ: IN | RDHUP,",
-        new="{Direction.READ: IN | RDHUP | ET,",
+        old="{READ: IN | RDHUP,",
+        new="{READ: IN | RDHUP | ET,",
         story="Readers are told of the edge alone, and what one read leaves behind stays there for ever.",
         report="https://github.com/tokio-rs/mio/issues/45",
     ),
@@ -34,6 +34,15 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         new="            batch = sorted(self._poll(timeout, self.maxevents))[:1]\n",
         story="A turn serves the ready descriptor of the highest priority, that is the lowest number, alone.",
         report="https://github.com/systemd/systemd/issues/13236",
+    ),
+    Mutant(
+        name="fair-first-of-the-batch-again",
+        clause="FAIR.READY.BOUNDED_BYPASS",
+        path=REACTOR,
+        old="            batch = self._poll(timeout, self.maxevents)\n",
+        new="            batch = self._poll(timeout, self.maxevents)\n"
+        "            batch = [*batch[:1], *batch[:1], *batch]\n",
+        story="The first of a batch is asked again at once, and once more, whether it has anything else.",
     ),
     Mutant(
         name="fair-yield-to-the-front",
@@ -57,11 +66,8 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-io-before-timers",
         clause="FAIR.PHASES.NONE_STARVES",
         path=REACTOR,
-        old="            self._dispatch(batch)\n            self._fire_due()\n",
-        new="""            self._dispatch(batch)
-            if not batch:
-                self._fire_due()
-""",
+        old="            if self.timers.buckets:\n                self._fire_due()\n",
+        new="            if self.timers.buckets and not batch:\n                self._fire_due()\n",
         story="Timers fire only in a turn without events: I/O that is always ready starves them.",
         report="https://github.com/joyent/libuv/issues/154",
     ),
@@ -69,11 +75,8 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-callbacks-before-io",
         clause="FAIR.PHASES.NONE_STARVES",
         path=REACTOR,
-        old="            self._dispatch(batch)\n            self._fire_due()\n",
-        new="""            if not self.ready:
-                self._dispatch(batch)
-            self._fire_due()
-""",
+        old="            if batch:\n",
+        new="            if batch and not self.ready:\n",
         story="While callbacks or tasks are ready, no event is dispatched.",
         report="https://github.com/dabeaz/curio/issues/112",
     ),
@@ -81,9 +84,28 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-one-client-after-another",
         clause="FAIR.SILENT_CLIENT.DELAYS_NOBODY",
         path=STREAMS,
-        old="                group.start_soon(_handle, handler, await listener.accept())\n",
-        new="                await _handle(handler, await listener.accept())\n",
+        old="                connections.begin(await listener.accept())\n",
+        new="""                with await listener.accept() as stream:
+                    await handler(stream)
+""",
         story="The server serves a client to its end before it accepts the next.",
+    ),
+    Mutant(
+        name="fair-lock-around-a-conversation",
+        clause="FAIR.SILENT_CLIENT.DELAYS_NOBODY",
+        path=STREAMS,
+        old="""    if inspect.iscoroutinefunction(handler):
+        return handler
+
+    async def wait_for(stream: SocketStream) -> object:
+""",
+        new="""    lock = __import__("refloop").Lock()
+
+    async def wait_for(stream: SocketStream) -> object:
+        async with lock:
+            return await handler(stream)
+""",
+        story="What the handlers share is locked for as long as a conversation lasts.",
     ),
     Mutant(
         name="fair-accepts-all-there-are",

@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -38,6 +38,7 @@ from loopspec.conformance.campaign import Campaign, MakeLoop
 from loopspec.conformance.lockstep import Hand, hand
 from loopspec.conformance.result import ClauseResult
 from loopspec.conformance.scenario import Scenario, in_words, scenario_of, token_of
+from loopspec.consequences import alone
 from tests.mutants.mutant import Mutant
 from tests.mutants.table import MUTANTS
 
@@ -59,7 +60,7 @@ CONTROL = 6000
 AGAIN = 20
 """How often a scenario that has killed a mutant is played to see it killed again."""
 
-_LAST_RESORT = 120.0
+_LAST_RESORT = 600.0
 """Seconds of silence of every hunter that is out, after which they are called off."""
 
 
@@ -203,21 +204,33 @@ def _hunt(clause: str, directory: Path, tell: Connection, *, small: bool) -> Non
     _look(clause, directory, tell, lambda campaign, other: _hunted(campaign, clause, other, small=small))
 
 
-def again(tokens: Mapping[str, str]) -> Hunter:
-    """A hunter that plays the scenario which has killed a mutant before: ``tokens`` has it by the name."""
-    return partial(_play_again, tokens)
+def again(tokens: Mapping[str, str], shown_alone: Container[str] = ()) -> Hunter:
+    """A hunter that plays the scenario which has killed a mutant before: ``tokens`` has it by the name. Those
+    of ``shown_alone`` are to break their clause alone once more."""
+    return partial(_play_again, tokens, shown_alone)
 
 
-def _play_again(tokens: Mapping[str, str], clause: str, directory: Path, tell: Connection) -> None:
+def _play_again(
+    tokens: Mapping[str, str],
+    shown_alone: Container[str],
+    clause: str,
+    directory: Path,
+    tell: Connection,
+) -> None:
     token = tokens[directory.name]
     scenario = scenario_of(token)
+    is_alone = directory.name in shown_alone
 
     def played(campaign: Campaign, other: Hand) -> Hunted:
         # More than once: what a mutant does may be left to chance, as with one that shuffles.
+        killed: Hunted | None = None
         for tried in range(1, 1 + AGAIN):
-            if campaign.violations(scenario, select([clause])):
-                return Hunted(tried, token, _spares(scenario, clause, other))
-        return Hunted(AGAIN)
+            breaks = _breaks(campaign, scenario)
+            if clause in breaks:
+                killed = Hunted(tried, token, _spares(scenario, clause, other), breaks=breaks)
+                if alone(clause, breaks) or not is_alone:
+                    return killed
+        return killed or Hunted(AGAIN)
 
     _look(clause, directory, tell, played)
 
@@ -252,11 +265,30 @@ def _hunted(campaign: Campaign, clause: str, other: Hand, *, small: bool) -> Hun
         return Hunted(tried)
     breaks: tuple[str, ...] = ()
     if small:
-        found = campaign.hunt(clause, examples, SEED + place, shrink=True) or found
-        every = [entry for entry in select() if entry.watches]
-        breaks = tuple(sorted({violation.clause for violation, _ in campaign.violations(found, every)}))
+        found = _smallest(campaign, clause, place) or found
+        breaks = _breaks(campaign, found)
     spares = _spares(found, clause, other)
     return Hunted(tried, token_of(found), spares, size=len(in_words(found)), breaks=breaks)
+
+
+def _smallest(campaign: Campaign, clause: str, place: int) -> Scenario | None:
+    """The smallest that can be made of a scenario which ``clause`` alone refuses, if there is one from round
+    ``place`` on; else of any that breaks it."""
+
+    def is_alone(scenario: Scenario) -> bool:
+        return alone(clause, _breaks(campaign, scenario))
+
+    for round, examples in list(enumerate(ROUNDS))[place:]:
+        found = campaign.hunt(clause, examples, SEED + round, shrink=True, shows=is_alone)
+        if found is not None:
+            return found
+    return campaign.hunt(clause, ROUNDS[place], SEED + place, shrink=True)
+
+
+def _breaks(campaign: Campaign, scenario: Scenario) -> tuple[str, ...]:
+    """All clauses that a run of ``scenario`` breaks."""
+    every = [entry for entry in select() if entry.watches]
+    return tuple(sorted({violation.clause for violation, _ in campaign.violations(scenario, every)}))
 
 
 def _campaign(clauses: tuple[Clause, ...], directory: Path, other: Hand) -> Campaign:

@@ -19,7 +19,7 @@ from types import ModuleType
 
 import click
 
-from loopspec.clause import Clause, select
+from loopspec.clause import Clause, Profile, select
 from loopspec.conformance import calls, servers
 from loopspec.conformance.kills import FILE, Kill, Row, dump, packaged, row
 from loopspec.judge import Judge
@@ -71,7 +71,8 @@ def by_scripts(mutant: ServerMutant) -> Iterator[Kill]:
             smallest = None if found is None else servers.made_small(one, found, clause)
     if smallest is not None:
         token = servers.token_of(mutant.architecture, smallest.script)
-        yield Kill("scripts", "scripts", judge.runs, len(smallest.script), token, _broken(smallest.events))
+        broken = _broken(smallest.events, _of_servers(), servers.SHOWS)
+        yield Kill("scripts", "scripts", judge.runs, len(smallest.script), token, broken)
 
 
 def by_scripts_in_all_styles(mutant: Mutant) -> Iterator[Kill]:
@@ -88,7 +89,7 @@ def by_scripts_in_all_styles(mutant: Mutant) -> Iterator[Kill]:
             smallest = None if found is None else servers.made_small(styles, found, clause)
     if smallest is not None:
         token = servers.token_of(servers.IN_ALL_STYLES, smallest.script)
-        broken = _broken(smallest.events, shows)
+        broken = _broken(smallest.events, clauses, shows)
         yield Kill("scripts", "scripts", judge.runs, len(smallest.script), token, broken)
 
 
@@ -100,15 +101,16 @@ def in_its_world(mutant: WorldMutant) -> Iterator[Kill]:
         yield Kill("scenarios", "scenarios", found.scenarios, found.size, found.kill, broken)
 
 
-def _broken(events: Iterable[Event], shows: frozenset[str] = servers.SHOWS) -> tuple[str, ...]:
-    judge = Judge(_of_traces(), shows)
+def _broken(events: Iterable[Event], clauses: Iterable[Clause], shows: frozenset[str]) -> tuple[str, ...]:
+    judge = Judge(clauses, shows)
     for event in events:
         judge.after(event)
     return tuple(sorted({violation.clause for violation in judge.violations}))
 
 
-def _of_traces() -> list[Clause]:
-    return [entry for entry in select() if entry.watches]
+def _of_servers() -> list[Clause]:
+    """The clauses that bind a server: what it writes is not told, and other clauses would miss that."""
+    return [entry for entry in select() if entry.watches and entry.profile is Profile.SERVER]
 
 
 def by_the_survey(mutant: Mutant) -> Iterator[Kill]:
@@ -121,7 +123,10 @@ def by_the_survey(mutant: Mutant) -> Iterator[Kill]:
         told = module.events(module.measure())
     finally:
         del sys.modules[module.__name__]
-    broken = _broken(told, calls.SHOWS)
+    every = [entry for entry in select() if entry.watches]
+    # Calls that show what a broken promise is are in every survey, and what they break is no news.
+    shown = _broken(calls.events(calls.measure()), every, calls.SHOWS)
+    broken = tuple(id for id in _broken(told, every, calls.SHOWS) if id not in shown)
     if mutant.clause in broken:
         yield Kill("survey", "surveys", 1, len(told), None, broken)
 

@@ -24,6 +24,18 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         story="A stream's socket is left blocking: a full buffer stops the loop, not the task that sends.",
     ),
     Mutant(
+        name="loop-rests-before-it-dispatches",
+        clause="LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT",
+        path=REACTOR,
+        old="        slots, turn = self._slots, self.turns\n        fd, rest = -1, iter(batch)\n",
+        new="""        slots, turn = self._slots, self.turns
+        fd, rest = -1, iter(batch)
+        if batch:
+            __import__("time").sleep(0.0001)
+""",
+        story="Between its wait and its handlers the loop rests for a moment, for more to become ready.",
+    ),
+    Mutant(
         name="loop-runs-until-nothing-is-ready",
         clause="LOOP.TURN.SNAPSHOT",
         path=REACTOR,
@@ -45,8 +57,8 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         name="loop-keeps-interest-nobody-has",
         clause="LOOP.IDLE.MEANS_IDLE",
         path=REACTOR,
-        old="                    self._unconsumed.append(slot)\n",
-        new="                    continue\n",
+        old="            self._drop_unconsumed()\n",
+        new="            self._unconsumed.clear()\n",
         story="What is reported and nobody waits for stays in the interest set, and is reported for ever.",
     ),
     Mutant(
@@ -55,12 +67,12 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         path=REACTOR,
         old="""                    holder = slot.reader
                     if holder is None:
-                        unconsumed = True
+                        self._unconsumed.append(slot)
                     elif holder.born < turn:
 """,
         new="""                    holder = slot.reader
                     if holder is None:
-                        unconsumed = True
+                        self._unconsumed.append(slot)
                     else:
 """,
         story="An event that was meant for a closed descriptor goes to its successor under the same number.",
@@ -94,11 +106,27 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         story="A timer that is due when it is armed fires at once, in the midst of the handler that arms it.",
     ),
     Mutant(
+        name="loop-queue-is-kept-short",
+        clause="LOOP.DISPATCH.NOT_NESTED",
+        path=REACTOR,
+        old="""        self._mine()
+        handle = Handle(callback, args, self)
+        self.ready.append(handle)
+""",
+        new="""        self._mine()
+        if self.ready:
+            self.ready.popleft().run()
+        handle = Handle(callback, args, self)
+        self.ready.append(handle)
+""",
+        story="Before another callback is queued the oldest is run, so that the queue stays short.",
+    ),
+    Mutant(
         name="loop-drops-who-fails",
         clause="LOOP.HANDLER.ERROR_CONTAINED",
         path=REACTOR,
-        old="            self._handler(events)\n        except Exception as error:\n",
-        new="""            self._handler(events)
+        old="            handler(events)\n        except Exception as error:\n",
+        new="""            handler(events)
         except Exception as error:
             self.disarm()
 """,
@@ -141,26 +169,22 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         name="loop-hang-up-wakes-nobody",
         clause="LOOP.HUP.NEVER_DISCARDS",
         path=REACTOR,
-        old="                unconsumed = False\n                if events & _WAKES_READER:\n",
-        new="""                unconsumed = False
-                if events & (HUP | ERR):
+        old="                if events != OUT:  # for",
+        new="""                if events & (HUP | ERR):
                     self.tell(slot, 0)
                     continue
-                if events & _WAKES_READER:
-""",
+                if events != OUT:  # for""",
         story="What hangs up leaves the interest set, lest it spin, and those who wait for it are not told.",
     ),
     Mutant(
         name="loop-half-close-taken-for-the-end",
         clause="LOOP.RDHUP.ENDS_READING_ONLY",
         path=REACTOR,
-        old="                unconsumed = False\n                if events & _WAKES_READER:\n",
-        new="""                unconsumed = False
-                if events & RDHUP:
+        old="                if events != OUT:  # for",
+        new="""                if events & RDHUP:
                     self._settle_closed(slot)
                     continue
-                if events & _WAKES_READER:
-""",
+                if events != OUT:  # for""",
         story="RDHUP is mistaken for a full hang-up, and ends the connection in both directions.",
         report="https://github.com/tokio-rs/mio/pull/933",
     ),
@@ -251,13 +275,8 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
         name="loop-newcomer-takes-the-place-of-one-that-was-woken",
         clause="LOOP.DISPATCH.EVENT_IS_A_HINT",
         path="impl/refloop/waits.py",
-        old="""        task, self._task = self._task, None
-        if task is None:
-            self.release()""",
-        new="""        task, self._task = self._task, None
-        self.release()
-        if task is None:
-            self.release()""",
+        old="            self._task = None\n            task.wake()\n",
+        new="            self._task = None\n            self.release()\n            task.wake()\n",
         story="A waiter gives up its place when it is woken: if it was for nothing, a newcomer has it.",
     ),
     Mutant(

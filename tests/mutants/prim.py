@@ -66,6 +66,14 @@ PRIM_MUTANTS: tuple[Mutant, ...] = (
         report="https://github.com/python/asyncio/pull/346",
     ),
     Mutant(
+        name="prim-notified-without-the-lock",
+        clause="PRIM.CONDITION.HOLDS_LOCK",
+        path=PRIMITIVES,
+        old="            raise\n        await self._acquire_again()\n",
+        new="            raise\n",
+        story="A wait that was notified returns at once, and whoever notified it holds the lock still.",
+    ),
+    Mutant(
         name="prim-item-and-cancelled",
         clause="PRIM.QUEUE.CONSERVES_ITEMS",
         path=PRIMITIVES,

@@ -159,6 +159,16 @@ RPC_MUTANTS: tuple[Mutant, ...] = (
         story="Where the other forms raise, the coroutine form returns None.",
     ),
     Mutant(
+        name="rpc-coroutine-returns-what-was-raised",
+        clause="RPC.STYLES.AGREE",
+        path=COROUTINE,
+        old="        return value_of(answer.outcome)\n",
+        new="""        said = getattr(answer.outcome, "error", None)
+        return value_of(answer.outcome) if said is None else said
+""",
+        story="Where the other forms raise, the coroutine form returns what the procedure has raised.",
+    ),
+    Mutant(
         name="rpc-blocking-takes-a-stray-reply-for-the-end",
         clause="RPC.STYLES.AGREE",
         path=BLOCKING,

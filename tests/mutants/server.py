@@ -60,6 +60,17 @@ SERVER_MUTANTS: tuple[ServerMutant, ...] = (
         architecture="event_loop",
     ),
     ServerMutant(
+        name="server-loop-with-a-watchdog",
+        clause="SERVER.LOOP.ONE_THREAD",
+        path=f"{SERVERS}/event_loop.py",
+        old="        self.armed = self._arm()\n\n    def _arm",
+        new="        self.armed = self._arm()\n"
+        "        import threading\n\n"
+        "        threading.Thread(target=threading.Event().wait, daemon=True).start()\n\n    def _arm",
+        story="A thread watches over the loop, and there is nothing for it to do.",
+        architecture="event_loop",
+    ),
+    ServerMutant(
         name="server-loop-with-a-second-thread",
         clause="SERVER.LOOP.BLOCKING_HANDLER_STOPS_ALL",
         path=f"{SERVERS}/event_loop.py",

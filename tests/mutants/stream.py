@@ -16,6 +16,25 @@ STREAM_MUTANTS: tuple[Mutant, ...] = (
         story="After a partial write all is sent once more.",
     ),
     Mutant(
+        name="stream-byte-too-many",
+        clause="STREAM.BYTES.PREFIX",
+        path=STREAMS,
+        old="                return self.socket.recv(max_bytes)\n",
+        new="                return self.socket.recv(max_bytes + 1)[:max_bytes]\n",
+        story="A receive asks for a byte more than it has room for, and drops it.",
+    ),
+    Mutant(
+        name="stream-half-close-overtakes",
+        clause="STREAM.EOF.AFTER_DATA",
+        path=STREAMS,
+        old="                return self.socket.recv(max_bytes)\n",
+        new="""                poll = __import__("select").poll()
+                poll.register(self.socket, 0x2000)  # POLLRDHUP
+                return b"" if poll.poll(0) else self.socket.recv(max_bytes)
+""",
+        story="A peer that has half-closed is taken to have been read to its end.",
+    ),
+    Mutant(
         name="stream-partial-write-dropped",
         clause="STREAM.EOF.AFTER_DATA",
         path=STREAMS,

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+from loopspec.clause import register
 from loopspec.conformance import kills
 from loopspec.conformance.cli import main
-from loopspec.conformance.kills import Kill, Row
+from loopspec.conformance.kills import RUNS, Kill, Row
+from loopspec.consequences import CONSEQUENCES, Consequence, alone, complaints, consequences_of
 from tests.mutants.mutant import Mutant
 from tests.mutants.table import MUTANTS
 
@@ -48,6 +50,75 @@ def test_a_table_that_tells_of_other_mutants_is_found_out(rows: tuple[Row, ...],
 def test_a_table_reads_back_as_it_was_written() -> None:
     rows = (kills.row(A, [KILL]),)
     assert kills.parse(kills.dump(rows)) == rows
+
+
+# --- what each clause adds ----------------------------------------------------------------------------------
+
+RUNS_BY_CLAUSE = {
+    id: [
+        kill.breaks
+        for row in kills.packaged()
+        if row.clause == id
+        for kill in row.kills
+        if kill.detector in RUNS
+    ]
+    for id in register()
+}
+
+
+def test_each_clause_that_a_run_can_break_is_broken_alone() -> None:
+    assert list(kills.not_alone(register(), kills.packaged())) == []
+
+
+def test_each_consequence_is_shown_and_none_is_contradicted() -> None:
+    assert list(complaints(register(), RUNS_BY_CLAUSE)) == []
+
+
+def test_a_clause_that_nothing_breaks_alone_is_named() -> None:
+    rows = [row for row in kills.packaged() if row.clause != "TIMER.PHASE.SNAPSHOT"]
+    (line,) = kills.not_alone(register(), rows)
+    assert line.startswith("TIMER.PHASE.SNAPSHOT is broken by no run alone")
+
+
+def test_consequences_have_consequences() -> None:
+    chain = [Consequence("A", "B", "it does"), Consequence("B", "C", "it does")]
+    assert consequences_of("A", chain) == {"B", "C"}
+    assert consequences_of("C", chain) == frozenset()
+
+
+def test_alone_is_with_consequences_and_with_nothing_else() -> None:
+    cause, effect, *_ = CONSEQUENCES[0]
+    assert alone(cause, {cause})
+    assert alone(cause, {cause, effect})
+    assert not alone(cause, {effect})
+    assert not alone(cause, {cause, effect, "TIMER.PHASE.SNAPSHOT"})
+
+
+@pytest.mark.parametrize(
+    ("told", "runs", "complaint"),
+    [
+        ([Consequence("A", "X", "")], {"A": [{"A", "X"}]}, "A breaks X: one of them is no clause"),
+        (
+            [Consequence("A", "B", ""), Consequence("B", "A", "")],
+            {"A": [{"A", "B"}], "B": [{"A", "B"}]},
+            "A is a consequence of itself",
+        ),
+        (
+            [Consequence("A", "B", "")],
+            {"A": [{"A"}], "B": [{"A", "B"}]},
+            "A breaks B: no mutant of A shows it",
+        ),
+        (
+            [Consequence("A", "B", "", strict=True)],
+            {"A": [{"A", "B"}], "C": [{"A", "C"}]},
+            "A always breaks B: a run has broken the one and kept the other",
+        ),
+    ],
+)
+def test_a_consequence_that_is_wrong_is_found_out(
+    told: list[Consequence], runs: dict[str, list[set[str]]], complaint: str
+) -> None:
+    assert complaint in list(complaints({"A", "B", "C"}, runs, told))
 
 
 def test_the_command_shows_the_mutants_of_the_clauses_that_are_named() -> None:

@@ -31,32 +31,36 @@ TIMER_MUTANTS: tuple[Mutant, ...] = (
         clause="TIMER.FIRE.NOT_AFTER_CANCEL",
         path=TIMERS,
         old="""        if timers is not None:
-            timers.forget(self)
-        self._callback = None
-""",
+            if get_ident()""",
         new="""        if timers is None:
             return
-        timers.forget(self)
-        self._callback = None
-""",
+        if timers.owner:
+            if get_ident()""",
         story="A timer that has come due cannot be cancelled by one that fires before it in that phase.",
     ),
     Mutant(
         name="timer-equal-deadlines-reversed",
         clause="TIMER.ORDER.DEADLINE_THEN_ARMING",
         path=TIMERS,
-        old="(deadline, self._armings, timer)",
-        new="(deadline, -self._armings, timer)",
-        story="Of equal deadlines, which only a counter tells apart, the last armed fires first.",
+        old="                bucket.sort(key=_DEADLINE)\n",
+        new="                bucket.reverse()\n                bucket.sort(key=_DEADLINE)\n",
+        story="Of equal deadlines, which only the order of arming tells apart, the last armed fires first.",
         report="https://github.com/tornadoweb/tornado/pull/1069",
     ),
     Mutant(
         name="timer-phase-without-snapshot",
         clause="TIMER.PHASE.SNAPSHOT",
         path=TIMERS,
-        old="                taken.append(timer)\n        return taken\n",
-        new="                yield timer\n",
-        story="The due timers are taken from the heap one by one, those that the phase arms among them.",
+        old="""                due.append(timer)
+        self.surplus += len(taken) - 2 * len(due)
+        return due
+""",
+        new="""                self.surplus -= 1
+                yield timer
+        if taken:
+            yield from self.due(now)
+""",
+        story="The due timers are taken out one by one, those that the phase arms among them.",
     ),
     Mutant(
         name="timer-clock-read-once-a-turn",
@@ -81,16 +85,16 @@ TIMER_MUTANTS: tuple[Mutant, ...] = (
         path=TIMERS,
         old="SLACK: Final = 64\n",
         new="SLACK: Final = 1_000_000\n",
-        story="Cancelled timers stay in the heap until their deadlines.",
+        story="Cancelled timers stay where they are until their deadlines.",
         report="https://github.com/apache/brpc/issues/3383",
     ),
     Mutant(
         name="timer-cancelled-keeps-its-callback",
         clause="TIMER.CANCEL.RETAINS_LITTLE",
         path=TIMERS,
-        old="            timers.forget(self)\n        self._callback = None\n",
-        new="            timers.forget(self)\n            return\n        self._callback = None\n",
-        story="A cancelled timer holds its callback and arguments until its entry leaves the heap.",
+        old="                timers.tidy()\n        self._callback = None\n",
+        new="                timers.tidy()\n            return\n        self._callback = None\n",
+        story="A cancelled timer holds its callback and arguments until it leaves its bucket.",
         report="https://github.com/python/asyncio/issues/186",
     ),
 )

@@ -20,12 +20,35 @@ WORK_MUTANTS: tuple[Mutant, ...] = (
         story="If no worker is free, the caller does the job itself, and the caller is the loop.",
     ),
     Mutant(
+        name="work-first-job-at-once",
+        clause="WORK.BLOCKING.ONLY_ON_WORKERS",
+        path=WORKERS,
+        old="        self._queue.put(job)\n",
+        new="""        if not self.threads and not self._asking and job.claim():
+            job.run()
+            self.reactor.call_soon(self._ended, job)
+            return job
+        self._queue.put(job)
+""",
+        story="As long as there is no worker the caller does the job itself: it may be the only one.",
+    ),
+    Mutant(
         name="work-worker-delivers",
         clause="WORK.RESULT.ON_LOOP_THREAD",
         path=WORKERS,
         old="                    self.reactor.call_soon_threadsafe(self._ended, job)\n",
         new="                    self._ended(job)\n",
         story="The worker calls back by itself, as concurrent.futures does, on its own thread.",
+    ),
+    Mutant(
+        name="work-result-wakes-nobody",
+        clause="WORK.RESULT.ON_LOOP_THREAD",
+        path=WORKERS,
+        old="                    self.reactor.call_soon_threadsafe(self._ended, job)\n",
+        new="""                    handle = __import__("refloop.reactor").reactor.Handle
+                    self.reactor.ready.append(handle(self._ended, (job,), self.reactor))
+""",
+        story="A worker queues its result and does not wake the loop, which sleeps on it.",
     ),
     Mutant(
         name="work-submit-starts-thread",
@@ -43,6 +66,14 @@ WORK_MUTANTS: tuple[Mutant, ...] = (
         new="            resource, direction, self._fire, Mode.LEVEL\n",
         story="The descriptor is level-triggered, and so reported again while a worker is still at it.",
         report="https://github.com/boostorg/asio/issues/300",
+    ),
+    Mutant(
+        name="work-handler-edge-triggered",
+        clause="WORK.HANDLER.ONE_PER_CONNECTION",
+        path=WORKERS,
+        old="            resource, direction, self._fire, Mode.ONE_SHOT\n",
+        new="            resource, direction, self._fire, Mode.EDGE\n",
+        story="The descriptor is edge-triggered, and what comes while a worker is at it is an edge, too.",
     ),
     Mutant(
         name="work-thread-per-job",

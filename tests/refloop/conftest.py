@@ -15,7 +15,7 @@ from tests.refloop.fake_kernel import FakeKernel, open_descriptors
 def _nothing_stays_open() -> Iterator[None]:
     before = open_descriptors()
     yield
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # what an earlier test has left to the collector may go meanwhile
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Awaitable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -247,19 +248,25 @@ def test_a_stream_whose_socket_was_closed_without_notice_does_not_take_the_next_
     runtime.run_until_done(runtime.spawn(main))
 
 
+@pytest.mark.parametrize("asynchronous", [True, False], ids=["async function", "function"])
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_a_server_echoes_to_many_and_a_failing_handler_ends_one_connection_alone(
-    runtime: Runtime, kind: str, tmp_path: Path
+    runtime: Runtime, kind: str, asynchronous: bool, tmp_path: Path
 ) -> None:
     errors: list[Exception] = []
+    streams: list[SocketStream] = []
     current_reactor().on_error = errors.append
 
     async def handler(stream: SocketStream) -> None:
+        streams.append(stream)
         first = await stream.receive(1)
         if first == b"!":
             raise ValueError("bad client")
         await stream.send_all(first)
         await echo(stream)
+
+    def function(stream: SocketStream) -> Awaitable[None]:
+        return handler(stream)
 
     async def client(listener: Listener, text: bytes) -> bytes:
         if kind == "tcp":
@@ -274,13 +281,41 @@ def test_a_server_echoes_to_many_and_a_failing_handler_ends_one_connection_alone
     async def main() -> None:
         with listen_tcp("127.0.0.1", 0) if kind == "tcp" else listen_unix(str(tmp_path / "s")) as listener:
             async with TaskGroup() as group:
-                server = group.start_soon(serve, listener, handler)
+                server = group.start_soon(serve, listener, handler if asynchronous else function)
                 clients = [group.start_soon(client, listener, text) for text in (b"one", b"!", b"three")]
                 assert [await task.join() for task in clients] == [b"one", b"", b"three"]
                 server.cancel()
 
     runtime.run_until_done(runtime.spawn(main))
     assert [str(error) for error in errors] == ["bad client"]
+    assert [stream.closed for stream in streams] == [True] * 3
+
+
+def test_a_server_that_is_cancelled_waits_for_its_handlers_failing_or_not(runtime: Runtime) -> None:
+    errors: list[Exception] = []
+    current_reactor().on_error = errors.append
+    streams: list[SocketStream] = []
+
+    async def handler(stream: SocketStream) -> None:
+        streams.append(stream)
+        with CancelScope(shield=True):
+            await sleep(MILLISECOND)
+        raise ValueError("late")
+
+    async def main() -> None:
+        with listen_unix("") as listener, socket.socket(socket.AF_UNIX) as client:
+            assert isinstance(listener.socket, socket.socket)
+            client.connect(listener.socket.getsockname())
+            server = runtime.spawn(serve, listener, handler)
+            while not streams:
+                await checkpoint()
+            server.cancel()
+            with pytest.raises(TaskCancelledError):
+                await server.join()
+            assert client.recv(1) == b""
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert [str(error) for error in errors] == ["late"]
 
 
 def test_a_refused_connect_raises(runtime: Runtime) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from refloop import MILLISECOND, SECOND, Reactor, Timer
 from refloop.kernel import poll_timeout
-from refloop.timers import SLACK, Timers
+from refloop.timers import SLACK, STRETCH, Timers
 from tests.refloop.fake_kernel import FakeKernel
 
 
@@ -106,6 +106,38 @@ def test_few_cancelled_timers_are_held_whatever_the_order(reactor: Reactor) -> N
             live.append(reactor.call_later(draw.randrange(SECOND), int))
         assert reactor.timers.live == len(live), seed
         assert len(reactor.timers) <= 2 * len(live) + SLACK, seed
+
+
+@pytest.mark.parametrize("unit", [1, MILLISECOND, 1 << STRETCH, SECOND])
+def test_the_buckets_are_no_more_than_a_sorted_list(unit: int) -> None:
+    """Whatever is armed, cancelled and asked for, and however far apart."""
+    seed = 23
+    draw = random.Random(seed)
+    timers, model, now = Timers(), list[Timer](), 0
+    for _ in range(1_500):
+        match draw.randrange(7):
+            case 0 | 1 | 2:
+                equal = model and draw.random() < 0.3
+                deadline = draw.choice(model).deadline if equal else now + draw.randrange(-9, 99) * unit
+                for _ in range(draw.choice((1, 1, 20))):
+                    model.append(timers.arm(deadline, int, ()))
+            case 3 | 4 if model:
+                model.pop(draw.randrange(len(model))).cancel()
+            case 5:
+                assert timers.earliest() == min((timer.deadline for timer in model), default=None), seed
+            case 6:
+                now += draw.randrange(9) * unit
+                due = sorted((t for t in model if t.deadline <= now), key=lambda timer: timer.deadline)
+                taken = timers.due(now)
+                assert taken == due, seed
+                undone = taken[draw.randrange(len(taken) + 1) :]
+                timers.put_back(undone)
+                back = set(undone)
+                model = [*undone, *(t for t in model if t.deadline > now and t not in back)]
+            case _:
+                pass  # nothing to cancel
+        assert timers.live == len(model), seed
+        assert len(timers) <= 2 * len(model) + SLACK, seed
 
 
 def test_timers_keep_their_order_when_the_cancelled_are_cleared_out() -> None:

@@ -162,8 +162,7 @@ def main(count: int = 100_000, size: int = 300) -> None:
     events = list(Busy(size, 0).events(count))
     judge = Judge(register().values(), frozenset(EVENTS))
     begin = time.process_time()
-    for event in events:
-        judge.after(event)
+    judge.read(events)
     took = time.process_time() - begin
     sys.stdout.write(f"{len(events) / took:,.0f} events/s, {len(judge.violations)} violations\n")
 

@@ -13,6 +13,7 @@ from loopspec.trace import (
     Done,
     End,
     Event,
+    JobStart,
     Joined,
     Quiescent,
     Read,
@@ -21,6 +22,7 @@ from loopspec.trace import (
     Settle,
     Spawn,
     Step,
+    Submit,
     Threads,
 )
 from tests.spec.judging import exercised, judge, refusal, refused
@@ -210,6 +212,24 @@ def test_an_operation_may_begin_with_a_checkpoint_but_not_return_on_one() -> Non
         "task 0 is resumed when event 7 is set, or on cancellation",
         "its operation returned, and neither had come",
     )
+
+
+@pytest.mark.clause(RESUME, "babd379b")
+def test_an_operation_waits_for_a_worker_before_it_waits_for_its_job() -> None:
+    begun = Submit(1, 0, 0, None), Begin(1, 0, "to_thread"), WAIT, STEP, WAIT, STEP, WAIT
+    ends = Settle(1, "event", 7), STEP, End(1, 0, "to_thread", "value")
+    assert exercised(RESUME, *begun, JobStart(0, "worker 0"), *ends) == 1
+    trace = *begun, JobStart(0, "worker 0"), STEP, WAIT, STEP
+    assert refused(RESUME, *trace).position == len(trace) - 1
+    early = *begun, STEP, End(1, 0, "to_thread", "value")
+    assert refused(RESUME, *early).observed == "its operation returned, and neither had come"
+
+
+@pytest.mark.clause(RESUME, "babd379b")
+def test_one_who_left_before_his_job_began_is_resumed_for_a_cause_from_then_on() -> None:
+    left = Submit(1, 0, 0, None), Begin(1, 0, "to_thread"), WAIT, End(1, 0, "to_thread", "error")
+    trace = *left, Begin(1, 0, "wait"), STEP, WAIT, STEP, WAIT, STEP
+    assert refused(RESUME, *trace).position == len(trace) - 1
 
 
 @pytest.mark.clause(RESUME, "babd379b")

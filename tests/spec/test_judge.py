@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -105,6 +106,22 @@ def test_an_event_that_a_rule_reads_only_where_it_is_shown_is_not_needed() -> No
     assert judge.findings["A.B.C"].verdict is Verdict.PASS
 
 
+def test_what_is_read_rule_by_rule_is_told_in_the_order_of_events() -> None:
+    """Given three rules that are broken at two places, when the trace is read in one go, then what is told is
+    what is told event by event: by place, and at one place whole traces first, then slices."""
+    whole = replace(rule({Run: None, Quiescent: None}), id="A.B.WHOLE")
+    one = replace(rule({Run: "callback", Quiescent: "*"}), id="A.B.ONE")
+    many = replace(rule({Run: lambda event: (event.callback, event.turn)}), id="A.B.MANY")
+    trace = (Run(1, 0), Run(1, 0), Run(1, 0), Quiescent(1), Run(2, 0), Run(1, 2), Quiescent(1))
+    each, row = (Judge([many, one, whole], EVERYTHING) for _ in range(2))
+    for event in trace:
+        each.after(event)
+    row.read(trace[:1])
+    row.read(iter(trace[1:]))
+    assert len(each.violations) > 4
+    assert (row.violations, row.position) == (each.violations, each.position)
+
+
 def test_a_restart_forgets_the_run_and_keeps_the_findings() -> None:
     judge = judged(rule({Run: None}), Run(1, 0), Run(1, 0), Run(1, 0))
     judge.restart()
@@ -122,6 +139,7 @@ def test_every_rule_starts_from_nothing_and_watches_only_events() -> None:
         if clause.watches:
             assert clause.rule() == clause.rule()
             assert {*clause.watches, *clause.also} <= {*EVENTS.values()}
+            assert len({slice is None for slice in (*clause.watches.values(), *clause.also.values())}) == 1
             assert not clause.watches.keys() & clause.also.keys()
 
 
@@ -141,3 +159,8 @@ def test_no_sequence_of_events_is_too_strange_to_judge(trace: list[Event]) -> No
     for event in trace:
         again.after(event)
     assert judge.violations == again.violations
+    row = Judge(register().values(), EVERYTHING)
+    row.read(trace[: len(trace) // 2])
+    row.read(trace[len(trace) // 2 :])
+    assert (row.violations, row.position) == (judge.violations, len(trace))
+    assert row.findings == judge.findings

@@ -19,6 +19,7 @@ from loopspec.trace import (
     GroupLeave,
     GroupStart,
     JobEnd,
+    JobStart,
     Objects,
     Outcome,
     Quiescent,
@@ -96,7 +97,9 @@ def test_a_turn_of_switches_with_a_suspension_is_refused() -> None:
 
 
 @pytest.mark.clause(KERNEL, "4d6a4a98")
-@pytest.mark.parametrize("besides", [Run(1, 0), TimerFire(1, 0, 0), Submit(1, 0, 0, None)])
+@pytest.mark.parametrize(
+    "besides", [Run(1, 0), TimerFire(1, 0, 0), Submit(1, 0, 0, None), JobStart(0, "worker 0")]
+)
 def test_a_turn_that_does_something_else_besides_says_nothing_of_switches(besides: Event) -> None:
     assert exercised(KERNEL, TURN, step(0), step(1), besides, Suspend("loop"), OVER) == 0
 

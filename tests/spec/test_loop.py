@@ -503,6 +503,14 @@ def test_what_others_answer_for_is_not_held_against_hup(trace: tuple[Event, ...]
     assert exercised(HUP, *trace) == 0
 
 
+@pytest.mark.clause(HUP, "0f946362")
+def test_of_two_who_read_at_a_time_one_may_see_the_end_before_the_other_returns() -> None:
+    read, rival = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+    assert exercised(HUP, Send(0, b"ab"), read, rival, Leave(0), Read(2, 0, b""), Read(2, 0, b"ab")) == 0
+    trace = Send(0, b"ab"), read, Leave(0), Read(2, 0, b"")
+    assert refused(HUP, *trace).observed == "end of file with 2 bytes unread"
+
+
 @pytest.mark.clause(RDHUP, "dc9195db")
 def test_what_is_written_after_a_half_close_and_arrives_is_kept() -> None:
     assert (

@@ -232,6 +232,12 @@ def test_an_id_that_no_reply_can_come_to_may_be_given_again(before: tuple[Event,
 
 
 @pytest.mark.clause(ID, "7371a25f")
+def test_what_becomes_of_a_call_whose_id_was_taken_from_it_is_no_news() -> None:
+    before = (request(0, 0), request(1, 0), reply(1, 0), settle(1))
+    assert refused(ID, *before, settle(0)).position == 1
+
+
+@pytest.mark.clause(ID, "7371a25f")
 @pytest.mark.parametrize(
     "superfluous",
     [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from math import factorial
+from typing import TypeVar
 
 import pytest
 
@@ -12,12 +13,19 @@ from loopspec.starvation import (
     Lock,
     Model,
     Pool,
+    Reactor,
     Scheduler,
     Step,
     flawed,
+    left_after,
     lock,
     place_after,
     pool,
+    rank_after_wait,
+    rank_of_descriptor,
+    rank_of_job,
+    rank_of_task,
+    rank_of_waiter,
     reached,
     reactor,
     scheduler,
@@ -64,6 +72,11 @@ def test_an_unfair_cycle_is_no_starvation() -> None:
         yield from model.steps(state)
         yield Step("nothing happens", state)
 
+    def serves(state: Lock) -> Iterator[Step[Lock]]:
+        yield from (Step("served where it stays", state, who) for who in state.waiting)
+        yield from (step for step in model.steps(state) if not state.waiting)
+
+    assert search(Model("serves", model.start, serves, model.ready, selfish.owes)).starvation is None
     assert search(Model("idle", model.start, idles, model.ready, model.owes)).starvation is None
     assert search(Model("idle", model.start, idles, model.ready, selfish.owes)).starvation is not None
 
@@ -96,25 +109,96 @@ def test_the_longest_wait_in_a_reactor_is_for_the_batch_under_way_and_one_round(
     assert descriptors - 1 <= longest <= descriptors - 1 + most
 
 
-def queue_of(state: Scheduler | Lock | Pool) -> tuple[int, ...]:
-    return state.waiting if isinstance(state, Lock) else state.queue
+# --- the ranks --------------------------------------------------------------------------------------------
+
+S = TypeVar("S", bound=Hashable)
+Rank = Callable[[S, int], int]
 
 
-def falls(states: dict[Scheduler, tuple[Step[Scheduler], ...]]) -> list[str]:
+def misjudged(model: Model[S], rank: Rank[S], after: Callable[[S, Step[S], int], int]) -> list[str]:
+    """The steps of ``model`` that make another rank of somebody's than ``after`` says, or that let it rise,
+    or that serve another and do not let it fall."""
     return [
-        step.label
-        for state, steps in states.items()
+        f"{step.label}: {rank(state, who)} becomes {rank(step.to, who)}"
+        for state, steps in reached(model.start, model.steps).edges.items()
         for step in steps
-        for place, who in enumerate(state.queue)
-        if step.served != who and step.served is not None and step.served >= 0
-        if step.to.queue.index(who) != place_after(place, state.queue.index(step.served))
+        for who in model.ready(state)
+        if step.served != who
+        if not rank(step.to, who) == after(state, step, who) <= rank(state, who) - (step.served is not None)
     ]
 
 
-def test_whoever_is_served_brings_those_behind_nearer() -> None:
-    """The rank that is proved of a queue is the one of the scheduler's."""
-    assert falls(reached(scheduler(4).start, scheduler(4).steps).edges) == []
-    assert falls(reached(scheduler(3).start, scheduler(3, fifo=False).steps).edges) == []
+def descriptor_after(state: Reactor, step: Step[Reactor], who: int) -> int:
+    rank = rank_of_descriptor(state, who)
+    if step.label.startswith("wait"):
+        return rank_after_wait(rank, len(state.listed), len(step.to.batch))
+    if step.served is None:
+        return rank
+    if who in state.batch:
+        return place_after(rank, 0)
+    place, served = state.listed.index(who), step.served
+    drained = served not in step.to.listed
+    return len(state.batch) - 1 + (place_after(place, state.listed.index(served)) if drained else place)
+
+
+def task_after(state: Scheduler, step: Step[Scheduler], who: int) -> int:
+    if who < 0:
+        return left_after(state.left, len(state.queue)) if step.served is not None else state.left
+    place = state.queue.index(who)
+    if step.label == "wait":
+        return place
+    waits = place >= state.left
+    return (place if step.served is None else place_after(place, 0)) + waits
+
+
+def waiter_after(state: Lock, step: Step[Lock], who: int) -> int:
+    return place_after(rank_of_waiter(state, who), 0) if step.pays else rank_of_waiter(state, who)
+
+
+def job_after(state: Pool, step: Step[Pool], who: int) -> int:
+    return rank_of_job(state, who) if step.served is None else place_after(rank_of_job(state, who), 0)
+
+
+def largest(model: Model[S], rank: Rank[S]) -> int:
+    states = reached(model.start, model.steps).edges
+    return max(rank(state, who) for state in states for who in model.ready(state))
+
+
+def agrees(model: Model[S], rank: Rank[S], after: Callable[[S, Step[S], int], int]) -> None:
+    assert misjudged(model, rank, after) == []
+    assert search(model).longest == largest(model, rank)
+
+
+@pytest.mark.parametrize(("descriptors", "most"), [(3, 1), (3, 2), (4, 2), (4, 4)])
+def test_the_rank_of_a_descriptor_is_what_is_proved_of_it_and_as_large_as_its_wait(
+    descriptors: int, most: int
+) -> None:
+    agrees(reactor(descriptors, most), rank_of_descriptor, descriptor_after)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 4])
+def test_the_rank_of_a_task_and_of_io_is_what_is_proved_of_it_and_as_large_as_its_wait(tasks: int) -> None:
+    agrees(scheduler(tasks), rank_of_task, task_after)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 4])
+def test_the_rank_of_who_waits_for_a_lock_is_what_is_proved_of_it_and_as_large_as_his_wait(
+    tasks: int,
+) -> None:
+    agrees(lock(tasks), rank_of_waiter, waiter_after)
+
+
+@pytest.mark.parametrize(("jobs", "workers"), [(3, 1), (4, 2), (5, 2)])
+def test_the_rank_of_a_job_is_what_is_proved_of_it_and_as_large_as_its_wait(jobs: int, workers: int) -> None:
+    agrees(pool(jobs, workers), rank_of_job, job_after)
+
+
+def test_in_a_flawed_sister_somebody_who_is_ready_has_a_rank_that_does_not_fall() -> None:
+    assert misjudged(reactor(3, 1, rotates=False), rank_of_descriptor, descriptor_after)
+    assert misjudged(scheduler(3, snapshot=False), rank_of_task, task_after)
+    assert misjudged(scheduler(3, fifo=False), rank_of_task, task_after)
+    assert misjudged(lock(3, hands_over=False), rank_of_waiter, waiter_after)
+    assert misjudged(pool(4, 2, fifo=False), rank_of_job, job_after)
 
 
 # --- the search itself ------------------------------------------------------------------------------------

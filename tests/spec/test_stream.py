@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loopspec.trace import Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
+from loopspec.trace import Await, Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
 from tests.spec.judging import exercised, refusal, refused
 
 PREFIX = "STREAM.BYTES.PREFIX"
@@ -32,6 +32,30 @@ def test_a_byte_that_is_skipped_is_refused_once() -> None:
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")
+def test_two_who_read_at_a_time_return_in_any_order_and_no_byte_comes_twice() -> None:
+    rivals = Send(0, b"abcd"), Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+    assert exercised(PREFIX, *rivals, Read(2, 0, b"c"), Read(2, 0, b"ab"), Read(3, 0, b"d")) == 3
+    twice = *rivals, Read(2, 0, b"c"), Read(2, 0, b"bc")
+    assert refused(PREFIX, *twice) == refusal(
+        PREFIX, twice, 4, "the server receives what was sent next: b'abd'", "it received b'bc'"
+    )
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+@pytest.mark.parametrize("between", [(Await(1, 0, "read", 0),), (Await(1, 1, "checkpoint", 0),), ()])
+def test_one_who_reads_alone_is_held_to_the_order(between: tuple[Event, ...]) -> None:
+    trace = Send(0, b"ab"), Await(1, 0, "read", 0), *between, Read(2, 0, b"b")
+    assert refused(PREFIX, *trace).observed == "it received b'b'"
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+def test_those_who_had_all_are_rivals_no_more() -> None:
+    had = Send(0, b"ab"), Await(1, 0, "read", 0), Await(1, 1, "read", 0), Read(2, 0, b"b"), Read(2, 0, b"a")
+    trace = *had, Send(0, b"cd"), Await(3, 0, "read", 0), Read(4, 0, b"d")
+    assert refused(PREFIX, *trace).observed == "it received b'd'"
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
 def test_a_write_whose_rest_goes_twice_is_refused() -> None:
     trace = Write(1, 0, b"abc"), Receive(0, b"ab"), Receive(0, b"bc")
     assert refused(PREFIX, *trace) == refusal(
@@ -52,6 +76,14 @@ def test_an_end_of_file_behind_all_data_is_kept() -> None:
     inbound = Send(0, b"ab"), HalfClose(0), Read(1, 0, b"ab"), Read(1, 0, b"")
     outbound = Write(1, 1, b"ab"), Shut(1, 1), Receive(1, b"ab"), Receive(1, b"")
     assert exercised(EOF, *inbound, *outbound) == 2
+
+
+@pytest.mark.clause(EOF, "8fffee6d")
+def test_the_end_of_file_of_one_of_two_who_read_at_a_time_overtakes_nothing() -> None:
+    sent = Send(0, b"ab"), HalfClose(0), Await(1, 0, "read", 0)
+    assert exercised(EOF, *sent, Await(1, 1, "read", 0), Read(2, 0, b""), Read(2, 0, b"ab")) == 0
+    had = Send(0, b"a"), Await(1, 1, "read", 0), Read(2, 0, b"a")
+    assert refused(EOF, *had, *sent, Read(2, 0, b"")).observed == "2 bytes are missing"
 
 
 @pytest.mark.clause(EOF, "8fffee6d")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loopspec.clause import Clause, register
-from loopspec.frozen import value
+from loopspec.frozen import replace, value
 from loopspec.judge import Broken, Kept, Monitor
 from tests.spec.busy import Busy
 
@@ -46,3 +46,14 @@ def test_a_value_is_equal_and_hashed_by_its_fields() -> None:
 
 def test_a_value_has_no_room_for_anything_but_its_fields() -> None:
     assert not hasattr(_Point(1), "__dict__")
+
+
+def test_a_replacement_differs_in_the_fields_that_are_named_and_leaves_what_it_replaces() -> None:
+    point = _Point(1, 2)
+    assert replace(point, y=3) == _Point(1, 3)
+    assert point == _Point(1, 2)
+
+
+def test_a_field_that_a_value_does_not_have_is_not_replaced() -> None:
+    with pytest.raises(AttributeError, match="z"):
+        replace(_Point(1), z=3)  # type: ignore[call-arg]

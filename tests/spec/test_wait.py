@@ -22,6 +22,7 @@ from loopspec.trace import (
     Quiescent,
     Read,
     Refuse,
+    RpcSettle,
     Run,
     ScopeCancel,
     ScopeEnter,
@@ -221,8 +222,14 @@ def test_a_timer_that_fires_because_a_wait_was_cut_short_is_refused() -> None:
 @pytest.mark.clause(EARLY, "348f324e")
 @pytest.mark.parametrize(
     "other",
-    [Run(2, 0), timer(1, MS, turn=2, at=2 * MS), TimerCancel(2, 0, False), Worked(2, 3 * MS)],
-    ids=["a callback", "another timer", "a cancellation", "work"],
+    [
+        Run(2, 0),
+        timer(1, MS, turn=2, at=2 * MS),
+        TimerCancel(2, 0, False),
+        Worked(2, 3 * MS),
+        RpcSettle(2, 0, 0, 2 * MS, "timeout", ""),
+    ],
+    ids=["a callback", "another timer", "a cancellation", "work", "the time-out of a remote call"],
 )
 def test_what_happens_after_an_early_return_may_change_the_next_wait(other: Event) -> None:
     assert exercised(EARLY, *CUT, other, WaitBegin(2, MS)) == 0

@@ -19,7 +19,7 @@ from loopspec.conformance.vectors import kernel, loop
 from loopspec.judge import Judge
 from loopspec.trace import decode
 
-#: What one thread that is never suspended cannot be asked.
+#: What cannot be asked where time is the vector's.
 NOT_ASKED = {"EPOLL.WAIT.NOT_EARLY"}
 
 
@@ -62,7 +62,7 @@ def test_a_vector_is_drawn_the_same_way_each_time_and_every_way_leads_on() -> No
         assert following == set(range(len(following)))
         nodes = len(following)
         for node in entry["allowed"]:
-            told = [json.dumps(allowed["result"]) for allowed in node]
+            told = [json.dumps([allowed["result"], allowed["woken"]]) for allowed in node]
             assert told
             assert len(told) == len(set(told))
 
@@ -81,7 +81,7 @@ def runner(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.fail("gcc is missing, and the runner in C is not tested: install it", pytrace=False)
     program = tmp_path_factory.mktemp("runner") / "run_kernel"
-    flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
+    flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
     subprocess.run([compiler, *flags, "-o", program, written / "run_kernel.c"], check=True)
     return program
 
@@ -112,13 +112,50 @@ def test_the_runner_refuses_what_a_vector_does_not_allow_and_says_what_it_does(
     assert found.returncode == 1
     told = found.stdout.splitlines()
     assert told[0] == "drawn-0, step 0"
-    assert told[2] == f"  observed  {json.dumps(observed, separators=(',', ':'))}"
-    assert told[3].startswith('  allowed   ["error","EMFILE"] by [')
-    assert told[4] == f"{kernel.VECTORS - 1} of {kernel.VECTORS} vectors kept, 4800 calls"
+    assert told[2] == f"  observed  {json.dumps(observed, separators=(',', ':'))}, woken null"
+    assert told[3].startswith('  allowed   ["error","EMFILE"], woken null by [')
+    calls = kernel.VECTORS * kernel.CALLS
+    assert told[4] == f"{kernel.VECTORS - 1} of {kernel.VECTORS} vectors kept, {calls} calls"
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("text", ["", "{", '{"loopspec-kernel-vectors":2}', "[1,2", '{"a":nothing}'])
+def test_the_runner_tells_a_wake_up_that_was_lost_and_one_that_nobody_asked_for(
+    runner: Path, written: Path, tmp_path: Path
+) -> None:
+    """Given vectors that expect no wake-up where there is one, and one where there is none."""
+    document = json.loads((written / "kernel.json").read_text(encoding="utf-8"))
+    steps = [entry for vector in document["vectors"] for entry in vector["steps"]]
+    ways = [allowed for entry in steps for node in entry["allowed"] for allowed in node]
+    woken = next(allowed for allowed in ways if allowed["woken"] is not None)
+    suspended = next(allowed for allowed in ways if allowed["result"] == ["suspended"])
+    woken["woken"], suspended["result"] = None, ["done"]
+    spoilt = tmp_path / "kernel.json"
+    spoilt.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    found = _run(runner, spoilt)
+    assert found.returncode == 1
+    assert '  observed  ["suspended"], woken null' in found.stdout
+    assert "vectors kept" in found.stdout
+
+
+@pytest.mark.full
+def test_who_waits_is_woken_in_every_way_there_is() -> None:
+    document = kernel.document()
+    seen = Counter[str]()
+    for vector in document["vectors"]:  # type: ignore[attr-defined] # JSON
+        for entry in vector["steps"]:
+            call = entry["call"]
+            ways = [allowed for node in entry["allowed"] for allowed in node]
+            seen[f"{call['by']} {call['name']}"] += 1
+            seen["wakes: " + call["name"]] += any(way["woken"] is not None for way in ways)
+            seen["suspends: " + call["name"]] += any(way["result"] == ["suspended"] for way in ways)
+    wakers = ("write", "read", "close", "epoll_ctl", "shutdown", "abort", "advance", "connect")
+    assert [name for name in wakers if not seen["wakes: " + name]] == []
+    assert [name for name in ("epoll_wait", "read", "write", "accept") if not seen["suspends: " + name]] == []
+    assert [name for name in ("epoll_ctl", "epoll_wait", "close", "exit") if not seen["2 " + name]] == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("text", ["", "{", '{"loopspec-kernel-vectors":1}', "[1,2", '{"a":nothing}'])
 def test_the_runner_refuses_what_is_no_file_of_vectors_in_a_line(
     runner: Path, tmp_path: Path, text: str
 ) -> None:

@@ -73,6 +73,11 @@ class Deviation:
     line: str
 
 
+class IncompatibleError(ImportError):
+    """For the module of an adapter to raise when its loop is installed, and cannot run on this interpreter or
+    system. The text is one line, why. The loop is then named and skipped, as one that is not installed is."""
+
+
 class Poller(Protocol):
     """The part of :class:`select.epoll` that loops use, with its signatures and its units."""
 
@@ -195,24 +200,29 @@ class Primitives(Protocol):
 class Scope(Protocol):
     """A region of a task's code that can be cancelled by itself: ``async with``, once.
 
-    It absorbs the cancellation that it issued, whether that was asked for by ``cancel`` or by its deadline,
-    and nothing leaves it then; ``caught`` tells.
+    It absorbs the cancellation that it issued, whether that was asked for by ``cancel``, if it is
+    :class:`Cancellable`, or by its deadline, and nothing leaves it then; ``caught`` tells.
     """
 
     @property
     def caught(self) -> bool: ...
 
-    def cancel(self) -> object: ...
+    def __aenter__(self) -> Awaitable[object]: ...
 
-    async def __aenter__(self) -> object: ...
-
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
         /,
-    ) -> bool | None: ...
+    ) -> Awaitable[bool | None]: ...
+
+
+@runtime_checkable
+class Cancellable(Protocol):
+    """A scope that can be cancelled before its deadline."""
+
+    def cancel(self) -> object: ...
 
 
 class Adapter(Protocol):
@@ -312,7 +322,7 @@ class Adapter(Protocol):
     def scope(self, delay: int | None) -> Scope | None:
         """A new cancel scope that ends ``delay`` nanoseconds from now, None for never.
 
-        None if the loop has no such thing; ``ScopeEnter`` is then not shown.
+        None if the loop has no such thing; if it never has, ``ScopeEnter`` is not shown.
         """
         ...
 
@@ -325,7 +335,8 @@ class Adapter(Protocol):
 
     def submit(self, function: Callable[[], str], done: Callable[[Callable[[], str]], None]) -> object:
         """Have a worker call ``function``, and then ``done`` be called with what gives the outcome: it
-        returns the value or raises the error."""
+        returns the value or raises the error. A loop whose jobs are only awaited has an attribute ``submits``
+        that is False, and is not asked for it."""
         ...
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:

@@ -114,8 +114,7 @@ def events(measured: Iterable[Measured]) -> tuple[Event, ...]:
 def breaches(measured: Measured) -> tuple[str, ...]:
     """The clauses of CALL that this one call breaks, by id."""
     judge = Judge(clause.select(["CALL"]), SHOWS)
-    for event in measured.events(0):
-        judge.after(event)
+    judge.read(measured.events(0))
     return tuple(violation.clause for violation in judge.violations)
 
 

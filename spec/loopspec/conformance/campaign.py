@@ -34,7 +34,7 @@ from hypothesis.errors import Flaky
 
 from loopspec.clause import Clause, Profile, select
 from loopspec.conformance import calls, modelled, servers
-from loopspec.conformance.adapter import Adapter, Deviation, World
+from loopspec.conformance.adapter import Adapter, Deviation, IncompatibleError, World
 from loopspec.conformance.families import FAMILIES, Family
 from loopspec.conformance.interleaving import told
 from loopspec.conformance.isolation import Isolated, in_one_line
@@ -142,8 +142,7 @@ class Campaign:
 
     def look_at_survey(self) -> None:
         """Judge what the kernel's own calls do: the same for every loop on this machine."""
-        for event in self._survey:
-            self._surveyor.after(event)
+        self._surveyor.read(self._survey)
         for violation in self._surveyor.violations:
             self._broken[violation.clause] += 1
             words = ("the survey of the kernel's own calls: `loopspec calls` shows it",)
@@ -209,15 +208,24 @@ class Campaign:
 
             _drive(member, one, share, _seed(seed, family), shrink=False)
 
-    def hunt(self, id: str, examples: int, seed: int, *, shrink: bool = False) -> Scenario | None:
+    def hunt(
+        self,
+        id: str,
+        examples: int,
+        seed: int,
+        *,
+        shrink: bool = False,
+        shows: Callable[[Scenario], bool] | None = None,
+    ) -> Scenario | None:
         """The first scenario that breaks clause ``id``, or with ``shrink`` the smallest that can be made of
-        it; None if none does of ``examples`` in each family. :attr:`scenarios` counts how many were run.
+        it; None if none does of ``examples`` in each family. ``shows`` says of a scenario that it does, where
+        more is asked for. :attr:`scenarios` counts how many were run.
         """
         found: list[Scenario] = []
 
         def one(scenario: Scenario) -> None:
             self.scenarios += 1
-            if self._shows_again(scenario, id):
+            if self._shows_again(scenario, id) and (shows is None or shows(scenario)):
                 found.append(scenario)
                 raise _UnkeptError
 
@@ -260,8 +268,7 @@ class Campaign:
         except Exception as error:
             crash = error
         judge.restart()
-        for event in events:
-            judge.after(event)
+        judge.read(events)
         if crash is not None and not judge.violations:
             raise crash
         return tuple(events)
@@ -279,8 +286,7 @@ class Campaign:
         survey of all clauses is what counts accidents, if they show again."""
         ran = isolated(scenario)
         judge.restart()
-        for event in ran.events:
-            judge.after(event)
+        judge.read(ran.events)
         if ran.accident is not None and judge is self._judge:
             again = isolated(scenario).accident
             if again is None:
@@ -300,9 +306,7 @@ class Campaign:
         for id, (family, examples, scenario) in self._first.items():
             on_progress(id)
             smallest = self._shrunk(id, family, examples, seed) or scenario
-            if self._shows_again(smallest, id):
-                self._smallest[id] = self.counterexample(smallest, id)
-            else:
+            if not self._shows_again(smallest, id) or not self._keep(smallest, id):
                 self.unrepeated[id] += self._broken.pop(id)
 
     def _shrunk(self, id: str, family: str, examples: int, seed: int) -> Scenario | None:
@@ -318,10 +322,13 @@ class Campaign:
             _drive(FAMILIES[family], one, examples, _seed(seed, family), shrink=True)
         return found[-1] if found else None
 
-    def counterexample(self, scenario: Scenario, id: str) -> Counterexample:
-        """``scenario``, which breaks clause ``id``, as it is shown."""
-        violation, events = self.violations(scenario, [self._clauses[id]])[0]
-        return Counterexample(violation, events, self.token_of(scenario), in_words(scenario))
+    def _keep(self, scenario: Scenario, id: str) -> bool:
+        """Keep a run of ``scenario`` that breaks clause ``id``, as what is shown; whether this one does."""
+        for violation, events in self.violations(scenario, [self._clauses[id]])[:1]:
+            token, words = self.token_of(scenario), in_words(scenario)
+            self._smallest[id] = Counterexample(violation, events, token, words)
+            return True
+        return False
 
     def violations(
         self, scenario: Scenario, clauses: Sequence[Clause]
@@ -335,8 +342,10 @@ class Campaign:
         """One scenario only, and what it breaks."""
         self.scenarios = 1
         for id in self._judged(self._judge, scenario):
-            self._broken[id] = 1
-            self._smallest[id] = self.counterexample(scenario, id)
+            if self._keep(scenario, id):
+                self._broken[id] = 1
+            else:
+                self.unrepeated[id] += 1
 
     def result(self, trouble: str | None = None) -> LoopResult:
         """What has been found so far."""
@@ -513,6 +522,8 @@ def _judge_loop(
                 result = campaign.result(f"the adapter of {name} raised {in_one_line(error)}")
     except ModuleNotFoundError as error:
         result.absent = _how_to_install(entry, str(error.name))
+    except IncompatibleError as error:
+        result.absent = f"cannot run here, and skipped: {error}"
     except Exception as error:
         result.trouble = f"the adapter of {name} ({entry.value}) cannot be loaded: {in_one_line(error)}"
     tell.send(result)

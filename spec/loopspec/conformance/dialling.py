@@ -9,6 +9,7 @@ tear the connection down.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - the first connect imports it, and waits for the disk in the loop's turn
 import errno
 import select
 import socket

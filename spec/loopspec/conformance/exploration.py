@@ -39,47 +39,72 @@ from loopspec.judge import Judge, Violation
 from loopspec.trace import Event
 
 _FORMAT = 1
-_COLLECT_EVERY = 2_000
+_COLLECT_ALL_EVERY = 20_000
 _TELL_EVERY = 0.25
 _PATIENCE = 3
 """Seconds of processor time for one run, which takes a thousandth of that."""
 
 
+_KNOWN_AT_MOST = 1_000_000
+
+
 class Bench:
     """Plays cases on one loop, and has them judged; a run fails by a MUST, or with ``shoulds`` by a SHOULD as
-    well."""
+    well.
+
+    A verdict hangs on the trace alone, and many schedules come to the same trace: so one that has been judged
+    is not judged again, it is known by 64 bits of its events.
+    """
 
     def __init__(self, make: MakeLoop, clauses: Sequence[Clause], *, shoulds: bool = False) -> None:
         self._make = make
         self._shows = make.shows - NOT_SHOWN
         self._failing = {entry.id for entry in clauses if shoulds or entry.level is Level.MUST}
         self._judge = Judge(clauses, self._shows)
+        self._known: dict[int, dict[str, Violation | None]] = {}
 
     def play(self, case: Case, schedule: Taped) -> tuple[tuple[Event, ...], str | None]:
-        """The trace of ``case`` under ``schedule``, and what exception the loop let out, if it did."""
+        """The trace of ``case`` under ``schedule``, and what went wrong beside it: the loop has let an
+        exception out, or had to be broken off."""
         events: list[Event] = []
+        run = Modelled(fitted(case.scenario, case.kernel), case.kernel, schedule, events.append)
         try:
-            Modelled(fitted(case.scenario, case.kernel), case.kernel, schedule, events.append).run(self._make)
+            run.run(self._make)
         except Exception as error:
             return tuple(events), f"the loop raised {type(error).__name__}: {' '.join(str(error).split())}"
-        return tuple(events), None
+        return tuple(events), _cut_short(run)
 
-    def untraced(self, case: Case, schedule: Taped) -> None:
-        """Play, and look only whether the loop lets an exception out."""
-        Untraced(case.scenario, case.kernel, schedule, _nothing).run(self._make)
+    def untraced(self, case: Case, schedule: Taped) -> str | None:
+        """What goes wrong in a run of which nobody is told: the same as beside a trace."""
+        run = Untraced(case.scenario, case.kernel, schedule, _nothing)
+        try:
+            run.run(self._make)
+        except Exception as error:
+            return f"the loop raised {type(error).__name__}"
+        return _cut_short(run)
 
     def broken(self, case: Case, schedule: Taped) -> dict[str, Violation | None]:
         """What a run fails by: the clauses that it breaks, or the exception."""
         events, raised = self.play(case, schedule)
-        self._judge.restart()
-        for event in events:
-            self._judge.after(event)
-        found: dict[str, Violation | None] = {}
-        for violation in self._judge.violations:
-            if violation.clause in self._failing:
-                found.setdefault(violation.clause, violation)
+        found = self.judged(events)
         if raised is not None and not found:
-            found[raised] = None
+            return {raised: None}
+        return found
+
+    def judged(self, events: tuple[Event, ...]) -> dict[str, Violation | None]:
+        """What a run with this trace fails by."""
+        known = hash((*map(type, events), *events))  # events of two kinds may have the same fields
+        found = self._known.get(known)
+        if found is None:
+            self._judge.restart()
+            self._judge.read(events)
+            found = {}
+            for violation in self._judge.violations:
+                if violation.clause in self._failing:
+                    found.setdefault(violation.clause, violation)
+            if len(self._known) >= _KNOWN_AT_MOST:
+                self._known.clear()
+            self._known[known] = found
         return found
 
     @property
@@ -87,6 +112,10 @@ class Bench:
         """How many clauses have been exercised, of how many that can be observed."""
         observable = [each for each in self._judge.findings.values() if each.observable]
         return sum(1 for each in observable if each.exercised), len(observable)
+
+
+def _cut_short(run: Modelled) -> str | None:
+    return None if run.cut_short is None else f"the loop {run.cut_short}"
 
 
 def _nothing(event: Event) -> None:
@@ -176,8 +205,7 @@ def explore(
             if interrupted() or budget.is_spent(search.met.schedules):
                 ended = "interrupted" if interrupted() else "stopped"
                 break
-            if search.met.schedules % _COLLECT_EVERY == 0:
-                gc.collect()
+            gc.collect(0 if search.met.schedules % _COLLECT_ALL_EVERY else 2)
             now = time.monotonic()
             if now - told >= _TELL_EVERY:
                 met = search.met
@@ -197,9 +225,10 @@ def explore(
     if failed is not None:
         place, schedule = failed
         case = replace(request.scope.cases[place], tape=without_calm_end(schedule.taken))
-        explored.failures = tuple(
-            shown_small(bench, case, what, search.met.schedules, request.untraced) for what in found[0]
-        )
+        broken = found[0]
+        if request.untraced:  # with its trace, it can be said what is wrong
+            broken = bench.broken(case, Taped(case.tape)) or broken
+        explored.failures = tuple(shown_small(bench, case, what, search.met.schedules) for what in broken)
     return explored
 
 
@@ -208,17 +237,15 @@ def _system(bench: Bench, case: Case, untraced: bool, found: list[dict[str, Viol
         found[0] = bench.broken(case, schedule)
 
     def play_untraced(schedule: Taped) -> None:
-        try:
-            bench.untraced(case, schedule)
-        except Exception as error:
-            found[0] = {f"the loop raised {type(error).__name__}": None}
+        wrong = bench.untraced(case, schedule)
+        if wrong is not None:
+            found[0] = {wrong: None}
 
     return play_untraced if untraced else play
 
 
-def shown_small(bench: Bench, case: Case, what: str, after: int, untraced: bool = False) -> Failure:
+def shown_small(bench: Bench, case: Case, what: str, after: int) -> Failure:
     """``case``, which fails by ``what``, made small, and the nearest run that passes."""
-    del untraced
 
     def fails(step: Case) -> bool:
         return what in bench.broken(step, Taped(step.tape))
@@ -282,12 +309,15 @@ def attended(played: Callable[[], int]) -> Iterator[None]:
 
 @contextmanager
 def _collecting_by_hand() -> Iterator[None]:
-    """Every run leaves the same garbage; to look for it now and then is enough."""
+    """Every run leaves a loop's worth of cycles and keeps nothing: so they are let go of between two runs,
+    while they are still in the processor's cache, and what was there before is not looked at again."""
     before = gc.isenabled()
     gc.disable()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         if before:
             gc.enable()
 

@@ -79,11 +79,10 @@ def search(out: Console, asked: Asked) -> int:
 
 def search_models(out: Console) -> int:
     """Search the finite models for a fair cycle on which somebody starves."""
-    searched = (*starvation.sound(), *starvation.flawed())
-    for found in searched:
+    sound = starvation.sound()
+    for found in (*sound, *starvation.flawed()):
         out.print(str(found), soft_wrap=True, highlight=False)
-    starved = [found for found in starvation.sound() if found.starvation is not None]
-    return BROKEN if starved else KEPT
+    return BROKEN if any(found.starvation is not None for found in sound) else KEPT
 
 
 def replay(out: Console, token: str, clauses: tuple[Clause, ...]) -> int:

@@ -142,10 +142,16 @@ def _filters(clauses: Sequence[Clause]) -> Iterator[str]:
 # --- the matrix -----------------------------------------------------------------------------------------
 
 
+_ON_PAPER = 8
+"""So many columns go on a page in the size of the text; more are printed smaller."""
+
+
 def _matrix(
     results: Results, clauses: Sequence[Clause], evidence: Mapping[str, Evidence], setting: Setting
 ) -> Iterator[str]:
-    yield '<div class="wide"><table id="matrix">\n<thead><tr><th scope="col">clause</th>'
+    results = {name: loop for name, loop in results.items() if loop.absent is None}
+    many = ' class="many"' if len(results) > _ON_PAPER else ""
+    yield f'<div class="wide"><table id="matrix"{many}>\n<thead><tr><th scope="col">clause</th>'
     for name in results:
         yield f'<th scope="col">{_safe(name)}</th>'
     yield "</tr></thead>"

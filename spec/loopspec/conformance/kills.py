@@ -19,6 +19,9 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Protocol
 
+from loopspec.clause import Clause, Kind
+from loopspec.consequences import RESTATES, alone
+
 FILE = "kills.json"
 """Inside the package :mod:`loopspec`."""
 
@@ -69,6 +72,25 @@ class Row:
     story: str
     report: str | None
     kills: tuple[Kill, ...]
+
+
+RUNS = frozenset({"scenarios", "scripts", "survey"})
+"""The detectors that judge runs. The live kernel is no judge: it says what the model had allowed, and by
+which clauses."""
+
+
+def breaks_alone(row: Row, kill: Kill) -> bool:
+    """Whether the run that kills breaks the mutant's clause and no other, but for its consequences."""
+    return kill.detector in RUNS and alone(row.clause, kill.breaks)
+
+
+def not_alone(register: Mapping[str, Clause], rows: Iterable[Row]) -> Iterator[str]:
+    """A line for each clause that a run can break and that no run of ``rows`` breaks alone. What the world
+    owes is none of these: what else breaks where it does not keep that is no news of a loop."""
+    shown = {row.clause for row in rows for kill in row.kills if breaks_alone(row, kill)}
+    for id, entry in register.items():
+        if entry.watches and entry.kind is not Kind.ASSUME and id not in shown and id not in RESTATES:
+            yield f"{id} is broken by no run alone: what does it add? Add a mutant that breaks nothing else"
 
 
 def digest(mutant: Change) -> str:

@@ -62,7 +62,10 @@ class Groups:
                 await self._block(task, group.number, perform, waits)
             outcome = "value"
         except (Exception, BaseExceptionGroup) as error:
-            outcome, errors = "error", tuple(sorted(map(str, _leaves(error))))
+            errors = tuple(sorted(str(leaf) for leaf in _leaves(error) if isinstance(leaf, Exception)))
+            if not errors:
+                raise
+            outcome = "error"
         finally:
             if group in self._open:
                 self._open.remove(group)

@@ -40,17 +40,18 @@ import warnings
 import weakref
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
 from loopspec.conformance.adapter import (
     Adapter,
+    Cancellable,
     Connection,
     Group,
     OffersBuffers,
@@ -74,6 +75,7 @@ from loopspec.conformance.listening import ROOMY, ToldListener
 from loopspec.conformance.scenario import TICK, At, JobProgram, Program, Scenario, TaskProgram
 from loopspec.conformance.services import Awaited, Services
 from loopspec.conformance.sharing import Sharing
+from loopspec.conformance.starting import begun_asleep
 from loopspec.trace import Direction, Event, Outcome, Reason, Trigger
 
 MAX_TURNS = 200
@@ -83,6 +85,9 @@ START = 512 * TICK
 """The instant at which every run begins: one second, since no real clock says nought."""
 
 AN_HOUR = 3_600 * 512 * TICK
+GONE = suppress(OSError)
+"""EAGAIN, and a peer that is no longer there, are what may happen to a nonblocking call on a stream."""
+
 T = TypeVar("T")
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _ALARM = 1.0
@@ -105,13 +110,18 @@ _SHOWN_BY: dict[type, frozenset[str]] = {
     script.Watch: frozenset({"Arm"}),
     script.WatchFile: frozenset({"Arm"}),
     script.Reopen: frozenset({"Arm"}),
-    script.Submit: frozenset({"Submit", "TimerArm"}),  # what calls back no timer calls back no job's outcome
+    script.Submit: frozenset({"Submit"}),
     script.AskLoop: frozenset({"JobAsk"}),
     script.Spawn: frozenset({"Spawn"}),
+    script.Forget: frozenset({"Spawn"}),
     script.Open: frozenset({"Dial"}),
     script.WriteBuffered: frozenset({"HighWater"}),
     script.SetEvent: frozenset({"Spawn"}),
 }
+
+
+_IN_A_WAIT = (script.Elapse, script.Interrupt, script.Snatch)
+"""Acts that fall into a wait, or into its end."""
 
 
 class Stuck(KeyboardInterrupt):
@@ -130,12 +140,20 @@ def _switches() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
+def _thread_ids() -> set[str]:
+    return {task.name for task in Path("/proc/self/task").iterdir()}
+
+
 class Hand:
-    """The one other thread: it does what clients and threads do while the loop's thread sleeps."""
+    """The one other thread: it does what clients and threads do while the loop's thread sleeps.
+
+    ``strangers`` are the threads that the process had already, those of a test runner for instance.
+    """
 
     name = "hand"
 
     def __init__(self) -> None:
+        self.strangers: Final = _thread_ids() - {str(threading.get_native_id())}
         self._job: Callable[[], None] | None = None
         self._error: BaseException | None = None
         self._sleeper = os.open(f"/proc/self/task/{threading.get_native_id()}/wchan", os.O_RDONLY)
@@ -293,7 +311,7 @@ class _Watched:
         return next((int(entry[3], 16) for entry in entries if int(entry[1]) == fd), 0)
 
 
-class _Stream:
+class Stream:
     """A connection: the client's socket, and the server's if the scenario holds it."""
 
     __slots__ = ("client", "fd", "number", "reads", "received", "sent", "server", "torn", "written")
@@ -314,7 +332,7 @@ class _Registration:
     __slots__ = ("direction", "left", "number", "stream", "token", "trigger")
 
     def __init__(
-        self, number: int, stream: _Stream, direction: Direction, left: int, trigger: Trigger | None
+        self, number: int, stream: Stream, direction: Direction, left: int, trigger: Trigger | None
     ) -> None:
         self.number = number
         self.stream = stream
@@ -458,7 +476,7 @@ class Lockstep:
         self._booms = 0
         self._keys = 0
         self._fds: dict[int, int] = {}
-        self._streams: list[_Stream] = []
+        self._streams: list[Stream] = []
         self._registrations: list[_Registration] = []
         self._registered = 0
         self._users: dict[tuple[int, Direction], list[int]] = defaultdict(list)  # tasks, in their order
@@ -500,7 +518,7 @@ class Lockstep:
         """Run the scenario on a new loop."""
         if self._scenario.rehearsed:
             self.tell(self._rehearsed(make))
-        with self._alarm(), self._crew.watching():
+        with self._alarm(), self._crew.watching(), begun_asleep():
             self._loop = make(self)
             self._sharing = Sharing(self, self._loop.primitives())
             try:
@@ -599,8 +617,11 @@ class Lockstep:
         else:
             tell(trace.Post(self.turn, number, Hand.name))
 
+    def _alarm(self) -> AbstractContextManager[None]:
+        return self._on_watch()
+
     @contextmanager
-    def _alarm(self) -> Iterator[None]:
+    def _on_watch(self) -> Iterator[None]:
         """Look once in a while whether somebody is stuck. How long a run takes says nothing: a machine may be
         busy. What counts is who is suspended where nothing will come, and whose processor time is used up."""
         heard, used = -1, 0.0
@@ -773,8 +794,7 @@ class Lockstep:
         return True
 
     def _due(self, at: At) -> bool:
-        waits = isinstance(at.act, script.Elapse | script.Interrupt | script.Snatch)
-        if at.asleep or waits or self._passed < at.gap:
+        if at.asleep or self._passed < at.gap or isinstance(at.act, _IN_A_WAIT):
             return False
         self._passed = 0
         return True
@@ -804,7 +824,7 @@ class Lockstep:
         self._passed = 0
         stream = found[at.act.stream % len(found)]
         assert stream.server is not None
-        with _gone():
+        with GONE:
             data = stream.server.recv(1 << 20)
             if data:
                 self.tell(trace.Read(self.turn, stream.number, data))
@@ -840,15 +860,16 @@ class Lockstep:
                 self.tell(trace.Interest(self.turn, stream.fd, mask))
 
     def _threads(self) -> int:
-        """How many threads there are, but for those of the pool, whose number is another's affair."""
-        threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+        """How many threads there are, but for strangers and those of the pool, whose number is another's
+        affair."""
+        threads = len(_thread_ids() - self._hand.strangers)
         return threads - min(self._scenario.workers, max(0, threads - 2))
 
     def _something_is_due(self, timeout: int | None) -> bool:
         """Whether the loop waits for an instant, and not for lack of anything else as long as it can."""
         return timeout is not None and timeout < AN_HOUR and self._live_timers + self._live_tasks > 0
 
-    def _has_room(self, stream: _Stream) -> bool:
+    def _has_room(self, stream: Stream) -> bool:
         """Whether the loop owes the client something and its socket is writable. Only what a Unix socket is
         given is with its peer at once, so that what is not is with the loop. What a sender that was cancelled
         has left behind is nobody's."""
@@ -930,7 +951,7 @@ class Lockstep:
                 if stream is not None and stream.client is not None:
                     self._client_acts(act, stream, stream.client)
 
-    def _client(self, index: int) -> _Stream | None:
+    def _client(self, index: int) -> Stream | None:
         present = [stream for stream in self._streams if stream.client is not None]
         return present[index % len(present)] if present else None
 
@@ -943,7 +964,7 @@ class Lockstep:
         | script.Finish
         | script.Leave
         | script.Reset,
-        stream: _Stream,
+        stream: Stream,
         client: socket.socket,
     ) -> None:
         match act:
@@ -969,25 +990,25 @@ class Lockstep:
                 else:
                     self._client_leaves(stream, client, trace.Leave(stream.number))
 
-    def _client_sends(self, stream: _Stream, client: socket.socket, size: int) -> None:
-        with _gone():
-            data = _letters(stream.sent, size)
+    def _client_sends(self, stream: Stream, client: socket.socket, size: int) -> None:
+        with GONE:
+            data = letters(stream.sent, size)
             sent = client.send(data)
             stream.sent += sent
             self.tell(trace.Send(stream.number, data[:sent]))
             self._carry(client)
 
-    def _client_half_closes(self, stream: _Stream, client: socket.socket) -> None:
-        with _gone():
+    def _client_half_closes(self, stream: Stream, client: socket.socket) -> None:
+        with GONE:
             client.shutdown(socket.SHUT_WR)
             self._carry(client)
             self.tell(trace.HalfClose(stream.number))
 
-    def _client_leaves(self, stream: _Stream, client: socket.socket, how: Event) -> None:
+    def _client_leaves(self, stream: Stream, client: socket.socket, how: Event) -> None:
         self._client_reads(stream, client)
         stream.client = None
         if isinstance(how, trace.Leave):
-            with _gone():
+            with GONE:
                 client.shutdown(socket.SHUT_RDWR)
                 self._carry(client)
         client.close()
@@ -999,8 +1020,8 @@ class Lockstep:
             if stream.client is not None and stream.reads:
                 self._client_reads(stream, stream.client)
 
-    def _client_reads(self, stream: _Stream, client: socket.socket) -> None:
-        with _gone():
+    def _client_reads(self, stream: Stream, client: socket.socket) -> None:
+        with GONE:
             data = client.recv(1 << 20)
             stream.received += len(data)
             self.tell(trace.Receive(stream.number, data))
@@ -1100,17 +1121,17 @@ class Lockstep:
         for duplicate in self._duplicates:
             os.close(duplicate)
 
-    def _open_stream(self) -> _Stream:
+    def _open_stream(self) -> Stream:
         client, server = self.pair(tcp=self._scenario.tcp)
         return self._new_stream(client, server)
 
-    def _new_stream(self, client: socket.socket, server: socket.socket | None) -> _Stream:
+    def _new_stream(self, client: socket.socket, server: socket.socket | None) -> Stream:
         for end in (client, server):
             if end is not None:
                 end.setblocking(False)
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         fd = -1 if server is None else self._fds.setdefault(server.fileno(), len(self._fds))
-        stream = _Stream(len(self._streams), client, server, fd)
+        stream = Stream(len(self._streams), client, server, fd)
         self._streams.append(stream)
         self.tell(trace.Connect(stream.number, echo=server is None))
         return stream
@@ -1144,11 +1165,11 @@ class Lockstep:
             else:
                 self._new_stream(client, None)
 
-    def _server_end(self, index: int) -> _Stream | None:
+    def _server_end(self, index: int) -> Stream | None:
         open_ = [each for each in self._streams if each.server is not None and each.server.fileno() >= 0]
         return open_[index % len(open_)] if open_ else None
 
-    def _close_stream(self, stream: _Stream) -> None:
+    def _close_stream(self, stream: Stream) -> None:
         assert stream.server is not None
         for registration in [entry for entry in self._registrations if entry.stream is stream]:
             self._disarm(registration)
@@ -1158,7 +1179,7 @@ class Lockstep:
         if not stream.torn:
             self.tell(trace.Shut(self.turn, stream.number))
 
-    def _close_behind(self, stream: _Stream) -> None:
+    def _close_behind(self, stream: Stream) -> None:
         """Close the server's end as if there were no loop. Who was registered for it is left as it is."""
         assert stream.server is not None
         self._registrations = [each for each in self._registrations if each.stream is not stream]
@@ -1206,7 +1227,7 @@ class Lockstep:
         self.tell(trace.Suspend(thread))
         self.tell(trace.Resume(thread))
 
-    def _handle(self, start: Event | None, body: Program, stream: _Stream | None = None) -> None:
+    def _handle(self, start: Event | None, body: Program, stream: Stream | None = None) -> None:
         """Run one handler: tell, unless its start has been told, do, tell."""
         if self._ended:
             return
@@ -1225,6 +1246,8 @@ class Lockstep:
 
     def _can(self, do: script.Do | script.JobDo | script.AsyncDo) -> bool:
         """Whether the loop has what ``do`` asks of it."""
+        if isinstance(do, script.Submit) and not getattr(self._loop, "submits", True):
+            return False
         return _SHOWN_BY.get(type(do), frozenset()) <= self._loop.shows
 
     def _soon(self, body: Program, then: Callable[[], None] | None = None) -> None:
@@ -1240,7 +1263,7 @@ class Lockstep:
             self._loop.call_soon(run)
         self.tell(trace.Enqueue(self.turn, number))
 
-    def _do(self, do: script.Do, stream: _Stream | None) -> None:
+    def _do(self, do: script.Do, stream: Stream | None) -> None:
         if not self._can(do):
             return
         match do:
@@ -1363,7 +1386,7 @@ class Lockstep:
 
     def _arm(
         self,
-        stream: _Stream,
+        stream: Stream,
         direction: Direction,
         times: int,
         body: Program,
@@ -1410,7 +1433,7 @@ class Lockstep:
             self.tell(trace.Disarm(self.turn, older.number, stream.fd))
         self._registrations.append(registration)
 
-    def _may_be(self, stream: _Stream, trigger: Trigger | None) -> bool:
+    def _may_be(self, stream: Stream, trigger: Trigger | None) -> bool:
         """Whether a stream may get a handler of that mode: it has one mode, and tasks that wait for it have
         theirs."""
         others = [each.trigger for each in self._registrations if each.stream is stream]
@@ -1431,7 +1454,7 @@ class Lockstep:
                 self._loop.rearm(registration.token)
                 self.tell(trace.Rearm(self.turn, number, stream.fd))
 
-    def _watching(self, stream: _Stream, direction: Direction) -> list[_Registration]:
+    def _watching(self, stream: Stream, direction: Direction) -> list[_Registration]:
         """Who is registered for a stream. A stream has handlers or tasks in one direction, and never both:
         what a loop makes of the two is nobody's promise."""
         return [each for each in self._registrations if each.stream is stream and each.direction == direction]
@@ -1453,7 +1476,7 @@ class Lockstep:
         refused = _refused(lambda: self._loop.disarm(registration.token))
         self.tell(trace.StaleDisarm(self.turn, registration.number, registration.stream.fd, refused))
 
-    def _reopen(self, stream: _Stream, body: Program) -> None:
+    def _reopen(self, stream: Stream, body: Program) -> None:
         assert stream.server is not None
         number = stream.server.fileno()
         self._close_stream(stream)
@@ -1462,26 +1485,26 @@ class Lockstep:
             client, server = server, client
         self._arm(self._new_stream(client, server), "read", 2, body)
 
-    def _take(self, stream: _Stream | None, size: int) -> None:
+    def _take(self, stream: Stream | None, size: int) -> None:
         if stream is None or stream.server is None:
             return
-        with _gone(), self._noting(stream, "read"):
+        with GONE, self._noting(stream, "read"):
             with self._calling("recv", on="socket", nonblocking=True):
                 data = stream.server.recv(size)
             self.tell(trace.Read(self.turn, stream.number, data))
 
-    def _give(self, stream: _Stream | None, size: int) -> None:
+    def _give(self, stream: Stream | None, size: int) -> None:
         if stream is None or stream.server is None or stream.torn:
             return
-        data = _letters(stream.written, size)
-        with _gone(), self._noting(stream, "write"):
+        data = letters(stream.written, size)
+        with GONE, self._noting(stream, "write"):
             with self._calling("send", on="socket", nonblocking=True):
                 sent = stream.server.send(data)
             stream.written += sent
             self.tell(trace.Write(self.turn, stream.number, data[:sent]))
 
     @contextmanager
-    def _noting(self, stream: _Stream, direction: Direction) -> Iterator[None]:
+    def _noting(self, stream: Stream, direction: Direction) -> Iterator[None]:
         """Note that a handler has seen EAGAIN."""
         try:
             yield
@@ -1696,8 +1719,9 @@ class Lockstep:
         await self._groups.enter(task.number, group, lambda: self._perform(task, body), waits)
 
     def _cancel_scope(self, scope: _Scope) -> None:
-        self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=False))
-        scope.handle.cancel()
+        if isinstance(scope.handle, Cancellable):
+            self.tell(trace.ScopeCancel(self.turn, scope.task, scope.number, due=False))
+            scope.handle.cancel()
 
     async def _operate(
         self, task: _Task, name: str, reason: Reason, key: int, call: Callable[[], Awaitable[T]]
@@ -1728,7 +1752,7 @@ class Lockstep:
         awaited.end(number, outcome, value)
         return outcome, value
 
-    async def _receive(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
+    async def _receive(self, task: _Task, stream: Stream, server: socket.socket, size: int) -> None:
         if self._watching(stream, "read"):
             return
         with self._using(task, stream, "read"):
@@ -1738,10 +1762,10 @@ class Lockstep:
             assert isinstance(data, bytes)
             self.tell(trace.Read(self.turn, stream.number, data))
 
-    async def _send_all(self, task: _Task, stream: _Stream, server: socket.socket, size: int) -> None:
+    async def _send_all(self, task: _Task, stream: Stream, server: socket.socket, size: int) -> None:
         if self._watching(stream, "write"):
             return
-        data = _letters(stream.written, size)
+        data = letters(stream.written, size)
         stream.written += size
         # Torn until all is given: what a cancelled sender has left behind is nobody's promise.
         stream.torn = True
@@ -1753,7 +1777,7 @@ class Lockstep:
             stream.torn = False
 
     async def _write_buffered(
-        self, task: _Task, loop: OffersBuffers, stream: _Stream, server: socket.socket, size: int
+        self, task: _Task, loop: OffersBuffers, stream: Stream, server: socket.socket, size: int
     ) -> None:
         if self._watching(stream, "write"):
             return
@@ -1763,7 +1787,7 @@ class Lockstep:
             return await self._operate(task, name, "room", stream.number, call)
 
         with self._using(task, stream, "write"):
-            data = _letters(self._keys, size)
+            data = letters(self._keys, size)
             await self._buffering.write(loop, task.number, stream, server, data, operate)
 
     async def _open(self, task: _Task, loop: OffersConnects, host: script.Host) -> None:
@@ -1775,7 +1799,7 @@ class Lockstep:
         await self._dialling.open(loop, task.number, host, key, operate)
 
     @contextmanager
-    def _using(self, task: _Task, stream: _Stream, direction: Direction) -> Iterator[None]:
+    def _using(self, task: _Task, stream: Stream, direction: Direction) -> Iterator[None]:
         """A task uses a stream. An error that comes out of it is an answer, and no fault of the task."""
         users = self._users[stream.number, direction]
         users.append(task.number)
@@ -1878,13 +1902,13 @@ class Lockstep:
                         self._live_tasks += 1
                         self._loop.from_thread(lambda: _Stepped(self, task, self._task(task, body)))
 
-    def _handle_on_workers(self, stream: _Stream, size: int) -> None:
+    def _handle_on_workers(self, stream: Stream, size: int) -> None:
         server = stream.server
         assert server is not None
 
         def handle() -> str:
             data = b""
-            with _gone():
+            with GONE:
                 data = server.recv(size)
                 self.tell(trace.Read(self.turn, stream.number, data))
             # What the loop is up to now is not known; once it is held, and released, the job may do anything.
@@ -1946,7 +1970,9 @@ def _refused(call: Callable[[], object]) -> bool:
 
 def granted(seconds: float | None) -> int | None:
     """How long ``select.epoll.poll`` sleeps for ``seconds``, in nanoseconds: rounded up, and up again."""
-    if seconds is None or seconds < 0:
+    if not seconds:
+        return None if seconds is None else 0
+    if seconds < 0:
         return None
     return -(-math.ceil(seconds * 1e9) // _POLL_UNIT) * _POLL_UNIT
 
@@ -1959,14 +1985,7 @@ def _forget(event: Event) -> None:
     """What :attr:`Lockstep.tell` is once the run is over."""
 
 
-@contextmanager
-def _gone() -> Iterator[None]:
-    """EAGAIN, and a peer that is no longer there, are what may happen to a nonblocking call on a stream."""
-    with suppress(OSError):
-        yield
-
-
-def _letters(start: int, size: int) -> bytes:
+def letters(start: int, size: int) -> bytes:
     """``size`` bytes of an endless alphabet, from ``start`` on: no two neighbours are alike."""
     turn = start % len(_LETTERS)
     return (_LETTERS * (1 + (turn + size) // len(_LETTERS)))[turn : turn + size]

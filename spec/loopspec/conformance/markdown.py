@@ -67,12 +67,15 @@ def _loops(results: Results) -> Iterator[str]:
 
 
 def _loop(name: str, loop: LoopResult) -> Sequence[str]:
+    if loop.absent is not None:
+        return [plain(name), "skipped", "0", *(["–"] * (len(LOOKS) + 1))]
     counts = Counter(look(entry) for entry in loop.clauses.values())
     figures = [str(counts[one]) for one in (*LOOKS.values(), DEVIATES)]
     return [plain(name), plain(loop.version), f"{loop.scenarios:,}", *figures]
 
 
 def _matrix(results: Results, clauses: Sequence[Clause]) -> Iterator[str]:
+    results = {name: loop for name, loop in results.items() if loop.absent is None}
     for area in dict.fromkeys(entry.area for entry in clauses):
         yield f"\n## {area}\n"
         rows = (

@@ -29,7 +29,7 @@ from rich.text import Text
 from loopspec.clause import Clause, Level
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
-from loopspec.conformance.kills import Row
+from loopspec.conformance.kills import Row, breaks_alone
 from loopspec.conformance.live import Disagreement
 from loopspec.conformance.live import Report as Comparison
 from loopspec.conformance.result import (
@@ -42,6 +42,7 @@ from loopspec.conformance.result import (
 )
 from loopspec.conformance.setting import Setting, here
 from loopspec.conformance.versions import Difference
+from loopspec.consequences import CONSEQUENCES
 from loopspec.judge import Finding, Verdict, Violation
 from loopspec.trace import Event, encode
 
@@ -362,12 +363,14 @@ def mutants_table(rows: Sequence[Row]) -> Table:
     table.add_column("killed by", no_wrap=True)
     table.add_column("after", justify="right", no_wrap=True)
     table.add_column("steps", justify="right", no_wrap=True)
+    table.add_column("alone", justify="center", no_wrap=True)
     for row in rows:
         told = Text.assemble((row.name, "bold"), "\n", (row.story, "dim"))
         if row.report is not None:
             told.append("\n").append(row.report, "dim underline")
         for kill in row.kills:
-            table.add_row(told, row.clause, kill.detector, f"{kill.tried:,}", f"{kill.size:,}")
+            mark = "✓" if breaks_alone(row, kill) else ""
+            table.add_row(told, row.clause, kill.detector, f"{kill.tried:,}", f"{kill.size:,}", mark)
             told = Text()
     return table
 
@@ -378,12 +381,13 @@ def mutants_tally(rows: Sequence[Row]) -> str:
     kills = [kill for row in rows for kill in row.kills]
     by = Counter(kill.detector for kill in kills)
     told = ", ".join(f"{count:,} by {detector}" for detector, count in by.most_common())
-    alone = {kill.breaks for kill in kills if len(kill.breaks) == 1}
+    alone = {row.clause for row in rows for kill in row.kills if breaks_alone(row, kill)}
     return (
         f"{len(rows):,} mutants, {real:,} of them with a report of where it happened; killed {told}. "
         "after: how many scenarios, scripts, calls or surveys were tried up to the kill. "
         "steps: how many are left in the smallest that kills. "
-        f"{len(alone):,} clauses are broken by some such run alone, and by no other clause's lights."
+        "alone: of all clauses this one only is broken there, but for those that break along with it by "
+        f"their meaning; {len(alone):,} clauses are."
     )
 
 
@@ -404,6 +408,9 @@ def explanation(clause: Clause, evidence: Evidence, version: str) -> RenderableT
         for entry in evidence.mutants
     ]
     rows += _listed("mutants", stories)
+    # Whoever breaks it breaks these along with it.
+    effects = [f"{each.effect}: {each.because}" for each in CONSEQUENCES if each.cause == clause.id]
+    rows += _listed("entails", effects)
     code = inspect.cleandoc("\n" + inspect.getsource(clause.rule))
     place = f"{clause.rule.__module__}.{clause.rule.__qualname__}"
     return Group(

@@ -67,7 +67,8 @@ class Accident:
 class LoopResult:
     """One column of the table. ``trouble`` is one line if the campaign on this loop could not be finished;
     ``unrepeated`` counts by clause the violations that were seen once and not again: they make no verdict.
-    ``absent`` is one line, how to install it, if the loop is not installed: that is no error."""
+    ``absent`` is one line if the loop is not installed, how to have it, or cannot run on this interpreter,
+    why: that is no error."""
 
     loop: str
     version: str

@@ -9,7 +9,7 @@ besides, of so many scenarios as Hypothesis draws of it; those are too large to 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +45,12 @@ def _streams(count: int, program: s.Program, *acts: s.Act) -> Scenario:
 
 
 _READER: Final = s.Spawn((s.Receive(0, 1), s.Receive(0, 1)))
+_CLOSER: Final = s.Later(1, (s.Close(0),))
+_AT_ONCE: Final = s.Later(0, ())
+_FAILS: Final = s.StartChild(0, (s.Fail(),))
+_FAILS_LATER: Final = s.StartChild(0, (s.Checkpoint(1), s.Fail()))
+_WAITS: Final = s.StartChild(0, (s.WaitEvent(0),))
+_PUTS: Final = s.Spawn((s.Put(0), s.Put(1)))
 
 SMALL: Final[Mapping[str, Scope]] = {
     scope.name: scope
@@ -133,18 +139,132 @@ SMALL: Final[Mapping[str, Scope]] = {
                 ),
             ),
         ),
+        Scope(
+            "closed-by-a-timer",
+            "a task that reads, one that sends more than there is room for, and a timer that closes on them",
+            (
+                Case(_streams(1, (_READER, _CLOSER), s.Send(0, 1), s.Leave(0))),
+                Case(
+                    _streams(1, (s.Spawn((s.SendAll(0, 5),)), _CLOSER), s.StopReading(0)),
+                    "short",
+                ),
+            ),
+        ),
+        Scope(
+            "timers-in-timers",
+            "timers of one instant that fail, cancel each other and arm more, and posts that do",
+            (
+                Case(
+                    _streams(
+                        0,
+                        (
+                            s.Later(0, (_AT_ONCE, s.CancelTimer(0), s.Later(0, ()))),
+                            s.Later(0, (s.Fail(),)),
+                            _AT_ONCE,
+                        ),
+                        s.Post(1, (s.CancelTimer(0),)),
+                        s.Post(1, (s.Later(0, ()),)),
+                    )
+                ),
+                Case(
+                    _streams(
+                        0,
+                        (s.Later(0, (s.Later(0, (s.CancelTimer(0),)), s.Later(0, ()))), s.Work(0)),
+                        s.Post(1, ()),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "posts-that-come-at-once",
+            "callbacks, and three posts of one thread, two of them together",
+            (
+                Case(
+                    _streams(
+                        0, (s.Soon((s.Soon(()),)),), s.Post(2, (s.Soon(()),)), s.Post(1, ()), s.Post(1, ())
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "failing-groups",
+            "a group whose children fail and wait, groups within groups, and a cancellation",
+            (
+                Case(
+                    _streams(
+                        0,
+                        (s.Spawn((s.Group((_FAILS, _WAITS, _FAILS)),)),),
+                        s.Post(1, (s.SetEvent(0),)),
+                        s.Post(1, (s.CancelTask(0),)),
+                    )
+                ),
+                Case(
+                    _streams(
+                        0,
+                        (
+                            s.Spawn(
+                                (s.Group((_FAILS,)), s.Group((_FAILS_LATER, s.Group((_WAITS,))))),
+                            ),
+                            s.Spawn((s.Group((_FAILS_LATER, s.Group((_FAILS_LATER,)))),)),
+                        ),
+                        s.Post(1, (s.SetEvent(0),)),
+                        s.Post(1, (s.CancelTask(0),)),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "two-queues",
+            "those who put into two queues of one and those who get from them, and a cancellation",
+            (
+                Case(
+                    _streams(
+                        0,
+                        (_PUTS, s.Spawn((s.Get(1),)), _PUTS, s.Spawn((s.Get(0), s.Get(1)))),
+                        s.Post(1, (s.CancelTask(2),)),
+                        s.Post(1, (s.Spawn((s.Get(0),)), s.Spawn((s.Put(0),)))),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "registered-again",
+            "a handler of one byte whose end is met by another that reads, and by posts",
+            (
+                Case(
+                    _streams(
+                        1,
+                        (s.Watch(0, "read", 1, (s.Take(0, 64),)),),
+                        s.Send(0, 1),
+                        s.Post(1, (s.Take(0, 1),)),
+                        s.Post(1, (s.Watch(0, "read", 1, (s.Take(0, 1),)),)),
+                        s.Send(0, 1),
+                    )
+                ),
+            ),
+        ),
     )
 }
 
 
-def drawn(name: str, seed: int) -> Scope:
-    """The scope of the family ``name``."""
+def _wide() -> Scope:
+    cases = (case for scope in SMALL.values() for case in scope.cases)
+    every = (Case(fitted(case.scenario, kind), kind) for case in cases for kind in kinds_for(case.scenario))
+    return Scope("wide", "every small scope, on every kernel that it can run on", tuple(dict.fromkeys(every)))
+
+
+WIDE: Final = _wide()
+"""Too large to be exhausted as a whole: however many schedules there is time for have something to find."""
+
+
+def drawn(name: str, seed: int, count: int = DRAWN) -> Scope:
+    """The scope of the family ``name``, of ``count`` scenarios."""
     family = FAMILIES[name]
     found: list[Scenario] = []
 
     @hypothesis.seed(seed ^ zlib.crc32(name.encode()))
     @settings(
-        max_examples=2 * DRAWN,
+        max_examples=2 * count,
         phases=(Phase.generate,),
         database=None,
         deadline=None,
@@ -156,24 +276,25 @@ def drawn(name: str, seed: int) -> Scope:
 
     draw()
     # The first that are drawn are the simplest; those with something to order are the ones with a script.
-    chosen = sorted(dict.fromkeys(found), key=lambda each: len(each.script), reverse=True)[:DRAWN]
+    chosen = sorted(dict.fromkeys(found), key=lambda each: len(each.script), reverse=True)[:count]
     cases = tuple(Case(fitted(each, kind), kind) for each in chosen for kind in kinds_for(each))
     return Scope(name, f"{len(chosen)} scenarios of the family {name}", cases)
 
 
 def named(names: tuple[str, ...], seed: int) -> Scope:
-    """The scopes ``names`` as one; all small ones and all families if there are none.
+    """The scopes ``names`` as one; all small ones and all families if there are none. :data:`WIDE` is one to
+    be named.
 
     Raises :class:`UsageError` for a name that is no scope's.
     """
+    known = {**SMALL, WIDE.name: WIDE}
     for name in names:
-        if name not in SMALL and name not in FAMILIES:
-            raise UsageError(f"no scope is named {name!r}: there are {', '.join((*SMALL, *FAMILIES))}")
-    chosen = [SMALL[name] if name in SMALL else drawn(name, seed) for name in names or (*SMALL, *FAMILIES)]
-    if len(chosen) == 1:
-        return chosen[0]
-    return Scope(
-        " ".join(names) or "all",
-        f"{len(chosen)} scopes",
-        tuple(case for scope in chosen for case in scope.cases),
-    )
+        if name not in known and name not in FAMILIES:
+            raise UsageError(f"no scope is named {name!r}: there are {', '.join((*known, *FAMILIES))}")
+    chosen = [known[name] if name in known else drawn(name, seed) for name in names or (*SMALL, *FAMILIES)]
+    return chosen[0] if len(chosen) == 1 else together(" ".join(names) or "all", chosen)
+
+
+def together(name: str, scopes: Sequence[Scope]) -> Scope:
+    """All of ``scopes`` as one."""
+    return Scope(name, f"{len(scopes)} scopes", tuple(case for scope in scopes for case in scope.cases))

@@ -741,8 +741,7 @@ def breaks(server: Stage, script: Script, clause: Clause) -> Found | None:
 def _judged(server: Stage, script: Script, judge: Judge) -> Iterator[Found]:
     events = server.play(script)
     judge.restart()
-    for event in events:
-        judge.after(event)
+    judge.read(events)
     yield from [Found(script, violation, events) for violation in judge.violations]
 
 

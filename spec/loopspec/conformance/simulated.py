@@ -12,7 +12,8 @@ nothing will ever end is an error and not a hang.
 
 The model is a function of hashable values, so its answers are remembered, and shared by all kernels of a
 process; nearly every step of a loop in its steady state has been taken before. States are the nodes of a
-graph for that, whose edges are calls: to take a step again is to hash a call, and not a state.
+graph for that, whose edges are calls: to take a step again is to hash what a call is made of, a kind and a
+few integers, and neither a state nor the call itself, which is not even made then.
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ Choose: TypeAlias = Callable[[int], int]
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
+Made: TypeAlias = tuple[Callable[..., Call], *tuple[object, ...]]
+"""What a call is made of: who makes it, and from which arguments."""
+
 Fault: TypeAlias = Literal["EARLY", "SPURIOUS", "EMFILE", "ECONNABORTED", "ENOBUFS"]
 """``EARLY``: a wait ends with nothing before its timeout, as after a signal. ``SPURIOUS``: it reports a
 registration that is not ready. The others: accept and send fail so. Short reads and writes are a limit of the
@@ -146,8 +150,8 @@ class Node:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.answers: dict[Call, tuple[_Answer, ...]] = {}
-        self.quick: dict[tuple[object, ...], tuple[_Answer, ...]] = {}  # the same, by what a call is made of
+        self.answers: dict[Call, tuple[Answer, ...]] = {}
+        self.quick: dict[Made, tuple[Answer, ...]] = {}  # the same, by what a call is made of
         self.holds: dict[int, Mask] = {}
         self._digest: int | None = None
         self._under_way: tuple[ObjectId, ...] | None = None
@@ -179,9 +183,15 @@ class Node:
         return self._digest
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
+    """``refusal`` is the errno of a failure, 0 for none, and :data:`_SUSPENDS` where the caller sleeps."""
+
     node: Node
     result: Result
+    refusal: int
+
+
+_SUSPENDS: Final = -1
 
 
 _NODES: dict[State, Node] = {}
@@ -202,19 +212,33 @@ def _beginning(limits: Limits) -> Node:
     return _node(initial(1, limits))
 
 
-def _answers(node: Node, call: Call) -> tuple[_Answer, ...]:
+def _answers(node: Node, call: Call) -> tuple[Answer, ...]:
     """The outcomes of ``call``, in an order that is the same in every process: what is usual first."""
     known = node.answers.get(call)
     if known is None:
         outcomes = list(step(node.state, call))
         if len(outcomes) > 1:
             outcomes.sort(key=_unusual)
-        known = tuple(_Answer(_node(outcome.state), outcome.result) for outcome in outcomes)
+            if len({_unusual(outcome) for outcome in outcomes}) < len(outcomes):
+                outcomes.sort(key=lambda outcome: (_unusual(outcome), codec.encode(outcome.state)))
+        known = tuple(
+            Answer(_node(outcome.state), outcome.result, _refusal(outcome.result)) for outcome in outcomes
+        )
         node.answers[call] = known
     return known
 
 
-def _unusual(outcome: Outcome) -> tuple[bool, int, str, str]:
+def _refusal(result: Result) -> int:
+    match result:
+        case Failed(errno=errno):
+            return errno
+        case Sleeps():
+            return _SUSPENDS
+        case _:
+            return 0
+
+
+def _unusual(outcome: Outcome) -> tuple[bool, int, str]:
     result = outcome.result
     size = 0
     if isinstance(result, Count):
@@ -225,7 +249,7 @@ def _unusual(outcome: Outcome) -> tuple[bool, int, str, str]:
     listed = sum(len(interest.ready) for interest in outcome.state.epolls.values())
     place = _PRECEDENCE.get(result.errno, len(_PRECEDENCE)) if isinstance(result, Failed) else 0
     refused = isinstance(result, Failed | Sleeps)
-    return refused, place - size - listed, repr(result), codec.encode(outcome.state)
+    return refused, place - size - listed, repr(result)
 
 
 _PRECEDENCE: Final = {
@@ -273,11 +297,11 @@ class SimulatedKernel:
 
     def poller(self) -> SimulatedPoller:
         """A new epoll."""
-        return SimulatedPoller(self, self.opened(OpenEpoll())[0])
+        return SimulatedPoller(self, self.opened(OpenEpoll)[0])
 
     def waker(self) -> SimulatedWaker:
         """A new eventfd."""
-        return SimulatedWaker(self, self.opened(OpenEvent(0, nonblocking=True))[0])
+        return SimulatedWaker(self, self.opened(OpenEvent, 0, True)[0])
 
     # --- the world ---
 
@@ -290,20 +314,19 @@ class SimulatedKernel:
 
     def pair(self) -> tuple[SimulatedSocket, SimulatedSocket]:
         """A Unix stream pair: one end for the loop, one for a client."""
-        ours, theirs = self.opened(OpenPair())
+        ours, theirs = self.opened(OpenPair)
         return SimulatedSocket(self, ours), SimulatedSocket(self, theirs)
 
     def connected(self, listener: SimulatedSocket) -> SimulatedSocket:
         """The client's end of a TCP connection, whose other end is in the queue of ``listener``."""
-        client = self.socket()
-        client.setblocking(False)
+        client = SimulatedSocket(self, self.opened(OpenSocket, True)[0], socket.AF_INET)
         client.connect_ex(listener.getsockname())
         self.carry()
         return client
 
     def socket(self) -> SimulatedSocket:
         """A fresh TCP socket."""
-        return SimulatedSocket(self, self.opened(OpenSocket())[0], socket.AF_INET)
+        return SimulatedSocket(self, self.opened(OpenSocket)[0], socket.AF_INET)
 
     def listener(self, port: int, backlog: int = 128) -> SimulatedSocket:
         """A TCP socket that listens."""
@@ -318,29 +341,39 @@ class SimulatedKernel:
 
         Raises :class:`WouldBlockForEverError` if it would suspend the loop's thread.
         """
-        return self._taken(_answers(self.node, call))
+        return self._taken(self.answers(call))
 
-    def make(self, kind: Callable[..., Call], *args: object) -> Result:
-        """``call(kind(*args))``, by a shorter way if that was made here before."""
-        node, key = self.node, (kind, *args)
-        answers = node.quick.get(key)
+    def make(self, made: Made) -> Result:
+        """:meth:`call` of what ``made`` makes, by a shorter way if that was made here before."""
+        answers = self.node.quick.get(made)
         if answers is None:
-            answers = node.quick[key] = _answers(node, kind(*args))
-        return self._taken(answers)
+            answers = self._learnt(made)
+        if len(answers) > 1 or answers[0].refusal or self.left < 1:
+            return self._taken(answers)
+        self.left -= 1
+        self.node, result, _ = answers[0]
+        return result
 
-    def _taken(self, answers: tuple[_Answer, ...]) -> Result:
-        node, result = answers[0] if len(answers) == 1 or self.usual else answers[self._choose(len(answers))]
+    def answers(self, call: Call) -> tuple[Answer, ...]:
+        """What may come of ``call`` now, what is usual first."""
+        return _answers(self.node, call)
+
+    def _learnt(self, made: Made) -> tuple[Answer, ...]:
+        kind, *args = made
+        answers = self.node.quick[made] = self.answers(kind(*args))
+        return answers
+
+    def _taken(self, answers: tuple[Answer, ...]) -> Result:
+        usual = len(answers) == 1 or self.usual
+        node, result, refusal = answers[0] if usual else answers[self._choose(len(answers))]
         self.left -= 1
         if self.left < 0:
             raise self.cut_off()
-        cls = type(result)
-        if cls is Failed:
-            self.node = node
-            errno: int = result.errno  # type: ignore[union-attr]  # of a Failed
-            raise OSError(errno, _ERRORS[errno])
-        if cls is Sleeps:
+        if refusal == _SUSPENDS:
             raise self.suspended()
         self.node = node
+        if refusal:
+            raise OSError(refusal, _ERRORS[refusal])
         return result
 
     def suspended(self) -> BaseException:
@@ -351,9 +384,9 @@ class SimulatedKernel:
         """What is raised where a call is one too many."""
         return AssertionError("more calls than a run makes")
 
-    def opened(self, call: Call) -> tuple[Number, ...]:
-        """Make a call that opens descriptors; their numbers."""
-        result = self.call(call)
+    def opened(self, *made: *Made) -> tuple[Number, ...]:
+        """:meth:`make` a call that opens descriptors; their numbers."""
+        result = self.make(made)
         assert isinstance(result, Opened), result
         return result.numbers
 
@@ -368,7 +401,8 @@ class SimulatedKernel:
         """The network carries every handshake that is under way and can be."""
         waiting = self.node.under_way()
         for id in waiting:
-            answers = _answers(self.node, Handshake(id))
+            made = (Handshake, id)
+            answers = self.node.quick.get(made) or self._learnt(made)
             if answers:
                 self.node = answers[self._choose(len(answers)) if len(answers) > 1 else 0].node
 
@@ -412,23 +446,19 @@ class SimulatedPoller:
         """close(2). Idempotent."""
         if not self.closed:
             self.closed = True
-            self._kernel.call(Close(self.number))
+            self._kernel.make((Close, self.number))
 
     def register(self, fd: int, eventmask: int = IN | OUT, /) -> None:
         """EPOLL_CTL_ADD; raises the OSError of epoll_ctl(2)."""
-        self._control(Control.ADD, fd, eventmask)
+        self._kernel.make((_add, self.fileno(), fd, eventmask & _UNSIGNED))
 
     def modify(self, fd: int, eventmask: int, /) -> None:
         """EPOLL_CTL_MOD."""
-        self._control(Control.MOD, fd, eventmask)
+        self._kernel.make((_modify, self.fileno(), fd, eventmask & _UNSIGNED))
 
     def unregister(self, fd: int, /) -> None:
         """EPOLL_CTL_DEL."""
-        self._control(Control.DEL, fd, 0)
-
-    def _control(self, op: Control, fd: int, eventmask: int) -> None:
-        epfd = Number(self.fileno())
-        self._kernel.make(EpollControl, epfd, op, Number(fd), Mask(eventmask & 0xFFFFFFFF), fd)
+        self._kernel.make((_delete, self.fileno(), fd))
 
     def poll(self, timeout: float | None, maxevents: int, /) -> list[tuple[int, int]]:
         """Wait for at most ``timeout`` seconds, rounded up to milliseconds; None or less than 0 is without
@@ -454,7 +484,7 @@ class SimulatedPoller:
 
     def _batch(self, maxevents: int) -> list[tuple[int, int]]:
         most = 1023 if maxevents == -1 else maxevents
-        result = self._kernel.make(EpollWait, Number(self.fileno()), most, 0)
+        result = self._kernel.make((EpollWait, self.fileno(), most, 0))
         assert isinstance(result, Events), result
         batch: list[tuple[int, int]] = list(result.batch)
         if self._kernel.fault("SPURIOUS"):
@@ -477,6 +507,21 @@ class SimulatedPoller:
         return [(int(fd), int(IN)) for fd in silent if fd not in told][: min(room, 1)]
 
 
+_UNSIGNED: Final = 0xFFFFFFFF
+
+
+def _add(epfd: Number, fd: Number, mask: Mask) -> Call:
+    return EpollControl(epfd, Control.ADD, fd, mask, fd)
+
+
+def _modify(epfd: Number, fd: Number, mask: Mask) -> Call:
+    return EpollControl(epfd, Control.MOD, fd, mask, fd)
+
+
+def _delete(epfd: Number, fd: Number) -> Call:
+    return EpollControl(epfd, Control.DEL, fd, data=fd)
+
+
 class SimulatedWaker:
     """One bit on an eventfd."""
 
@@ -492,12 +537,12 @@ class SimulatedWaker:
     def signal(self) -> None:
         """Set the bit; a full counter has it set already. Nothing after close."""
         if not self._closed and not self._is_set():
-            self._kernel.call(Write(self._number, _ONE))
+            self._kernel.make((Write, self._number, _ONE))
 
     def drain(self) -> None:
         """Clear the bit."""
         if not self._closed and self._is_set():
-            self._kernel.call(Read(self._number, 8))
+            self._kernel.make((Read, self._number, 8))
 
     def _is_set(self) -> bool:
         return bool(self._kernel.node.poll(self._number) & IN)
@@ -506,10 +551,14 @@ class SimulatedWaker:
         """close(2). Idempotent."""
         if not self._closed:
             self._closed = True
-            self._kernel.call(Close(self._number))
+            self._kernel.make((Close, self._number))
 
 
 _ONE = (1).to_bytes(8, "little")
+
+
+def _shutdown(fd: Number, how: int) -> Call:
+    return Shutdown(fd, How(how))
 
 
 class SimulatedSocket(socket.socket):
@@ -519,6 +568,8 @@ class SimulatedSocket(socket.socket):
     otherwise than what merely looks so. The ends of a client are nonblocking in fact: where a real one would
     be suspended, :class:`WouldBlockForEverError` is raised, since there is one thread and it is the loop's.
     """
+
+    __slots__ = ("_family", "_kernel", "_number", "_peer", "_resets")
 
     def __init__(
         self, kernel: SimulatedKernel, number: Number, family: socket.AddressFamily = socket.AF_UNIX
@@ -543,11 +594,11 @@ class SimulatedSocket(socket.socket):
 
     def setblocking(self, flag: bool, /) -> None:
         """O_NONBLOCK of the description."""
-        self._kernel.make(SetNonblocking, self._number, not flag)
+        self._kernel.make((SetNonblocking, self._number, not flag))
 
     def recv(self, size: int, _flags: int = 0, /) -> bytes:
         """recv(2); empty is end of file. Raises its OSError, BlockingIOError for one."""
-        result = self._kernel.make(Read, self._number, size)
+        result = self._kernel.make((Read, self._number, size))
         assert isinstance(result, Data), result
         return result.data
 
@@ -558,7 +609,7 @@ class SimulatedSocket(socket.socket):
         taken = bytes(data)
         if not taken:
             return 0
-        result = self._kernel.make(Write, self._number, taken)
+        result = self._kernel.make((Write, self._number, taken))
         assert isinstance(result, Count), result
         return result.value
 
@@ -570,11 +621,11 @@ class SimulatedSocket(socket.socket):
 
     def shutdown(self, how: int, /) -> None:
         """shutdown(2)."""
-        self._kernel.call(Shutdown(self._number, How(how)))
+        self._kernel.make((_shutdown, self._number, int(how)))
 
     def listen_on(self, port: int, backlog: int) -> None:
         """bind(2) to ``port`` and listen(2)."""
-        self._kernel.call(Listen(self._number, port, backlog))
+        self._kernel.make((Listen, self._number, port, backlog))
         self._peer = ("127.0.0.1", port)
 
     def getsockname(self) -> tuple[str, int]:
@@ -586,7 +637,7 @@ class SimulatedSocket(socket.socket):
         try:
             match address:
                 case (str(), int(port)):
-                    assert self._kernel.call(Connect(self._number, port)) == DONE
+                    assert self._kernel.make((Connect, self._number, port)) == DONE
                 case _:
                     raise TypeError(f"{address!r} is no host and port")
         except OSError as error:
@@ -596,7 +647,7 @@ class SimulatedSocket(socket.socket):
     def getsockopt(self, level: int, option: int, /) -> int:  # type: ignore[override]  # of a size there is none
         """SO_ERROR, whatever is asked for."""
         del level, option
-        result = self._kernel.call(GetError(self._number))
+        result = self._kernel.make((GetError, self._number))
         assert isinstance(result, Count), result
         return result.value
 
@@ -612,7 +663,7 @@ class SimulatedSocket(socket.socket):
             raise OSError(Errno.EMFILE, os.strerror(Errno.EMFILE))
         if self._kernel.fault("ECONNABORTED") and self._lose_one():
             raise OSError(Errno.ECONNABORTED, os.strerror(Errno.ECONNABORTED))
-        result = self._kernel.make(Accept, self._number)
+        result = self._kernel.make((Accept, self._number))
         assert isinstance(result, Opened), result
         (number,) = result.numbers
         return SimulatedSocket(self._kernel, number, self._family), ("127.0.0.1", 0)
@@ -623,8 +674,8 @@ class SimulatedSocket(socket.socket):
         kind = state.files[names_of(state, LOOP)[self._number]].kind
         if not isinstance(kind, Listener) or not kind.queue:
             return False
-        (number,) = self._kernel.opened(Accept(self._number))
-        self._kernel.call(Abort(number))
+        (number,) = self._kernel.opened(Accept, self._number)
+        self._kernel.make((Abort, number))
         return True
 
     def close(self) -> None:
@@ -633,12 +684,12 @@ class SimulatedSocket(socket.socket):
             self.reset()
         elif self._number >= 0:
             number, self._number = self._number, Number(-1)
-            self._kernel.make(Close, number)
+            self._kernel.make((Close, number))
 
     def reset(self) -> None:
         """Close with a reset, as SO_LINGER with time 0 does; for clients over TCP."""
         number, self._number = self._number, Number(-1)
-        self._kernel.call(Abort(number))
+        self._kernel.make((Abort, number))
 
 
 def tight(unix: int = 2, short: bool = True) -> Limits:

@@ -13,7 +13,8 @@ he starts, and so does :class:`Supervised`.
 from __future__ import annotations
 
 import selectors
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -51,6 +52,7 @@ class TasksOnly:
     def call_later(self, *_: object) -> NoReturn:
         raise NotImplementedError("this loop calls nothing back")
 
+    submits = False
     arm = disarm = submit = handle_on_workers = call_later
 
 
@@ -76,6 +78,7 @@ CALLBACKS = frozenset(
     | {"Enqueue", "Run", "HandlerEnd", "Report", "Post", "Worked", "TimerArm", "TimerFire", "TimerCancel"}
     | {"TimersHeld", "Arm", "Disarm", "Dispatch", "Refuse", "Close", "Shut", "Abandon", "Snatch", "Connect"}
     | {"Read", "Write", "Send", "HalfClose", "Leave", "Reset", "StopReading", "Threads", "Room"}
+    | {"Receive", "Objects", "Rehearsal"}
 )
 """What a loop can show that has callbacks, timers and handlers, and nothing else."""
 
@@ -130,6 +133,10 @@ class _Receiver(Protocol):
     def receive_nowait(self) -> int: ...
 
 
+class _Nursery(Protocol):
+    def start_soon(self, run: Callable[[], Coroutine[object, object, object]], /) -> object: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """A library's own. ``scope`` takes the seconds until its deadline, None for never."""
@@ -140,6 +147,7 @@ class Names:
     semaphore: Callable[[int], _Semaphore]
     condition: Callable[[], Condition]
     channel: Callable[[int], tuple[_Sender, _Receiver]]
+    group: Callable[[], AbstractAsyncContextManager[_Nursery]]
 
     def operations(self) -> Mapping[str, Callable[[], Operation]]:
         """For :meth:`~loopspec.conformance.adapter.Adapter.operations`."""
@@ -222,12 +230,37 @@ class Scope:
         return self._scope.__exit__(kind, error, traceback)
 
 
-class Supervised:
-    """A task under supervision: its scope cancels it, and its outcome is kept."""
+class Group:
+    """A task group. An error of a child leaves the child: the group is who looks after it."""
 
-    def __init__(self, names: Names, job: Job) -> None:
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._group = names.group()
+        self._nursery: _Nursery | None = None
+
+    def start(self, job: Job) -> Supervised:
+        assert self._nursery is not None
+        child = Supervised(self._names, job, contained=False)
+        self._nursery.start_soon(child.run)
+        return child
+
+    async def __aenter__(self) -> None:
+        self._nursery = await self._group.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._group.__aexit__(kind, error, traceback)
+
+
+class Supervised:
+    """A task under supervision: its scope cancels it, its outcome is kept, and its error, if ``contained``,
+    goes no further."""
+
+    def __init__(self, names: Names, job: Job, *, contained: bool = True) -> None:
         self._job = job
         self._names = names
+        self._contained = contained
         self._scope: _CancelScope | None = None  # AnyIO's are made in a task
         self._asked = False
         self._over = names.event()
@@ -249,6 +282,8 @@ class Supervised:
                 self._outcome = "value", await self._job()
         except Exception as error:
             self._outcome = "error", str(error)
+            if not self._contained:
+                raise
         finally:
             self._over.set()
 

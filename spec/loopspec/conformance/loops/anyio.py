@@ -1,18 +1,22 @@
 """AnyIO, on both of its back ends: a thin layer over their adapters, and judged as one.
 
 What AnyIO has of its own is put in the place of the back end's: cancel scopes, events, locks, semaphores,
-conditions, memory object streams, sleep and checkpoint; on trio, worker threads, too. Callbacks, the wait
-and the clock are the back end's, and so are byte streams, since a scenario brings its own sockets. Tasks are
-supervised as trio's are (:mod:`loopspec.conformance.structured`).
+conditions, memory object streams, sleep and checkpoint, worker threads. Callbacks, the wait and the clock
+are the back end's, and so are byte streams, since a scenario brings its own sockets. Tasks are supervised as
+trio's are (:mod:`loopspec.conformance.structured`).
 
-On asyncio worker threads are left out: AnyIO starts each when it is needed, ``Thread.start`` waits for it,
-and whether it does so in the kernel is chance.
+Its jobs are awaited, and none is called back. On asyncio its threads end with the task that ``asyncio.run``
+was given, so that a run has such a task; and a task that a job asks for is cancelled with the one who waits
+for the job, of which a trace does not tell: ``JobAsk`` is not shown there.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
+from importlib import import_module
 from importlib.metadata import version
 from typing import ClassVar
 
@@ -35,12 +39,15 @@ from loopspec.conformance.adapter import (
 )
 from loopspec.conformance.loops.asyncio import AsyncioLoop
 from loopspec.conformance.loops.trio import TrioLoop
-from loopspec.conformance.structured import SECOND, Names, Primitives, Scope, Supervised
+from loopspec.conformance.structured import SECOND, Group, Names, Primitives, Scope, Supervised
 
 _VERSION = version("anyio")
-_WORKERS = frozenset(
-    {"Pool", "Submit", "JobStart", "JobEnd", "JobResult", "JobRefuse", "JobAbandon", "JobAsk"}
-)
+
+for _name in ("asyncio", "trio"):  # AnyIO imports them late, in a turn of the first run
+    import_module(f"anyio._backends._{_name}")
+
+# A task group of AnyIO's that takes no more tasks has made the coroutine by the time it refuses.
+warnings.filterwarnings("ignore", "coroutine 'Supervised.run' was never awaited", RuntimeWarning)
 
 
 def _scope(seconds: float | None) -> anyio.CancelScope:
@@ -70,7 +77,26 @@ _NAMES = Names(
     anyio.Semaphore,
     anyio.Condition,
     _channel,
+    anyio.create_task_group,
 )
+
+
+class _Offload:
+    """AnyIO's worker threads, ``most`` of them at a time."""
+
+    def __init__(self) -> None:
+        self.most = 1
+        self._limiter: anyio.CapacityLimiter | None = None  # which is made in a task
+
+    async def to_thread(self, function: Callable[[], str]) -> str:
+        self._limiter = self._limiter or anyio.CapacityLimiter(self.most)
+        return await anyio.to_thread.run_sync(function, limiter=self._limiter, abandon_on_cancel=True)
+
+    def from_thread(self, job: Job) -> str:
+        async def run() -> str:
+            return await job()
+
+        return anyio.from_thread.run(run)
 
 
 class AnyioOnTrio(TrioLoop):
@@ -81,8 +107,8 @@ class AnyioOnTrio(TrioLoop):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
+        self._offload = _Offload()
         self.checkpoint = anyio.lowlevel.checkpoint
-        self._workers = 1
 
     def close(self) -> None:
         super().close()
@@ -105,35 +131,50 @@ class AnyioOnTrio(TrioLoop):
     def scope(self, delay: int | None) -> Scope:
         return Scope(_NAMES, delay)
 
+    def group(self) -> Group:
+        return Group(_NAMES)
+
     def start_workers(self, count: int) -> None:
-        super().start_workers(count)
-        self._workers = count
-        self._offload: anyio.CapacityLimiter | None = None
+        self._offload.most = count
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
-        self._offload = self._offload or anyio.CapacityLimiter(self._workers)
-        return anyio.to_thread.run_sync(function, limiter=self._offload, abandon_on_cancel=True)
+        return self._offload.to_thread(function)
 
     def from_thread(self, job: Job) -> str:
-        async def run() -> str:
-            return await job()
-
-        return anyio.from_thread.run(run)
+        return self._offload.from_thread(job)
 
 
 class AnyioOnAsyncio(AsyncioLoop):
     """The adapter of AnyIO on asyncio."""
 
     version: ClassVar[str] = f"AnyIO {_VERSION} on {AsyncioLoop.version}"
-    shows: ClassVar[frozenset[str]] = AsyncioLoop.shows - _WORKERS - ACCEPTS - BUFFERS - CONNECTS - ALONE
+    shows: ClassVar[frozenset[str]] = AsyncioLoop.shows - ACCEPTS - BUFFERS - CONNECTS - ALONE - {"JobAsk"}
+    submits = False
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._running: set[object] = set()  # asyncio itself keeps no task
+        self._over = self._loop.create_future()
+        self._threads = set(threading.enumerate())
+        self._offload = _Offload()
+        self.stop = self._stop
+
+    def run(self, main: Callable[[], None]) -> None:
+        async def everything() -> None:
+            await self._over
+
+        self._loop.call_soon(main)
+        self._loop.run_until_complete(everything())
+
+    def _stop(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     def close(self) -> None:
         super().close()
         _close_channels()
+        for thread in set(threading.enumerate()) - self._threads:
+            thread.join()
 
     def spawn(self, job: Job) -> TaskHandle:
         task = Supervised(_NAMES, job)
@@ -155,3 +196,17 @@ class AnyioOnAsyncio(AsyncioLoop):
 
     def scope(self, delay: int | None) -> Scope:  # type: ignore[override] # as above
         return Scope(_NAMES, delay)
+
+    def group(self) -> Group:  # type: ignore[override] # as above
+        return Group(_NAMES)
+
+    # -- worker threads
+
+    def start_workers(self, count: int) -> None:
+        self._offload.most = count
+
+    def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
+        return self._offload.to_thread(function)
+
+    def from_thread(self, job: Job) -> str:
+        return self._offload.from_thread(job)

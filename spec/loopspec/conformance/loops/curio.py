@@ -10,11 +10,8 @@ therefore performed where it is asked for, by the kernel's own function for it, 
 So are those within an operation: to curio they are calls, and no suspension of the task; nor is
 a trap that finds a cancellation pending, and raises at once.
 
-Worker threads are there before the run: ``Thread.start`` waits for the new thread, and whether it does so in
-the kernel is chance.
-
-What curio has no counterpart of is left out: scopes that can be cancelled before their deadline, tasks run
-for a worker, signals since 1.0, and a refusal of other threads.
+What curio has no counterpart of is left out: scopes without a deadline, and cancelling one before it, tasks
+run for a worker, signals since 1.0, and a refusal of other threads.
 """
 
 from __future__ import annotations
@@ -29,25 +26,24 @@ from types import SimpleNamespace, coroutine
 from typing import ClassVar, TypeVar
 from unittest.mock import patch
 
-import curio
-import curio.io
-import curio.kernel
-import curio.workers
-
-from loopspec.conformance.adapter import Job, Operation, World
+from loopspec.conformance.adapter import IncompatibleError, Job, Operation, World
 from loopspec.conformance.structured import SECOND, TASKS, Op, StockSelector, TasksOnly
 from loopspec.trace import Outcome
+
+try:
+    import curio
+    import curio.io
+    import curio.kernel
+except AttributeError as error:  # curio takes from the standard library what later versions do not have
+    raise IncompatibleError(f"curio {version('curio')} does not run on this Python: {error}") from None
 
 Trap = tuple[object, ...]
 T = TypeVar("T")
 
 #: The traps that never suspend.
 _AT_ONCE = frozenset(
-    f"trap_{name}"
-    for name in (
-        *("io_release", "io_waiting", "spawn", "cancel_task", "sched_wake", "clock"),
-        *("set_timeout", "unset_timeout", "get_kernel", "get_current"),
-    )
+    {"trap_io_release", "trap_io_waiting", "trap_spawn", "trap_cancel_task", "trap_sched_wake", "trap_clock"}
+    | {"trap_set_timeout", "trap_unset_timeout", "trap_get_kernel", "trap_get_current"}
 )
 
 
@@ -90,11 +86,6 @@ class _Holdable:
     def release(self) -> None:
         self._loop.in_place(self._made.release())
 
-
-class _Condition(_Holdable):
-    def __init__(self, loop: CurioLoop) -> None:
-        super().__init__(loop, curio.Condition())
-
     def wait(self) -> Awaitable[object]:
         return self._loop.suspending(self._made.wait())
 
@@ -118,7 +109,7 @@ class _Queue:
 class _Primitives:
     def __init__(self, loop: CurioLoop) -> None:
         self._loop = loop
-        self.condition = partial(_Condition, loop)
+        self.queue = partial(_Queue, loop)
 
     def lock(self) -> _Holdable:
         return _Holdable(self._loop, curio.Lock())
@@ -126,8 +117,26 @@ class _Primitives:
     def semaphore(self, value: int) -> _Holdable:
         return _Holdable(self._loop, curio.Semaphore(value))
 
-    def queue(self, capacity: int) -> _Queue:
-        return _Queue(self._loop, capacity)
+    def condition(self) -> _Holdable:
+        return _Holdable(self._loop, curio.Condition())
+
+
+class _Scope:
+    """``ignore_after``, which ends at its deadline and cannot be cancelled before."""
+
+    def __init__(self, loop: CurioLoop, delay: int) -> None:
+        self._loop = loop
+        self._timeout = curio.ignore_after(delay / SECOND)
+
+    @property
+    def caught(self) -> bool:
+        return bool(self._timeout.expired)
+
+    def __aenter__(self) -> Awaitable[object]:
+        return self._loop.suspending(self._timeout.__aenter__())
+
+    def __aexit__(self, *raised: object) -> Awaitable[bool | None]:
+        return self._loop.suspending(self._timeout.__aexit__(*raised))
 
 
 class CurioLoop(TasksOnly):
@@ -136,14 +145,16 @@ class CurioLoop(TasksOnly):
     version: ClassVar[str] = f"curio {version('curio')}"
     shows: ClassVar[frozenset[str]] = TASKS - {
         *("Enqueue", "Report", "Closing", "Closed", "RefusePost", "Trespass", "Fork", "Signal", "Caught"),
-        *("ScopeEnter", "ScopeCancel", "ScopeExit", "JobAsk"),
+        "JobAsk",
     }
 
     def __init__(self, world: World) -> None:
         self._clock = SimpleNamespace(monotonic=lambda: world.now() / SECOND)
         self._running = _Running()
         self._posted = curio.UniversalQueue()
+        self.call_soon = self.post = self._posted.put
         self._over = curio.UniversalEvent()
+        self.stop = self._over.set
         self._sockets: dict[socket.socket, curio.io.Socket] = {}
         self._threads = set(threading.enumerate())
         self._kernel = curio.Kernel(selector=StockSelector(world), activations=[self._running])
@@ -157,9 +168,6 @@ class CurioLoop(TasksOnly):
 
         with self._pinned():
             self._kernel.run(everything)
-
-    def stop(self) -> None:
-        self._over.set()
 
     def close(self) -> None:
         with self._pinned():
@@ -203,11 +211,6 @@ class CurioLoop(TasksOnly):
                 result = yield trap
 
     # -- callbacks
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self._posted.put(callback)
-
-    post = call_soon
 
     async def _call_what_is_posted(self) -> None:
         while True:
@@ -264,18 +267,14 @@ class CurioLoop(TasksOnly):
     def primitives(self) -> _Primitives:
         return _Primitives(self)
 
-    def scope(self, delay: int | None) -> None:
-        """curio's end at their deadline, and cannot be cancelled before."""
+    def scope(self, delay: int | None) -> _Scope | None:
+        return None if delay is None else _Scope(self, delay)
 
     # -- worker threads
 
     def start_workers(self, count: int) -> None:
         pool = self._kernel.thread_pool = curio.workers.WorkerPool(curio.workers.ThreadWorker, count)
         self._kernel._call_at_shutdown(pool.shutdown)
-        for _ in range(count):
-            worker = curio.workers.ThreadWorker(pool)
-            worker._launch()
-            pool.workers.append(worker)
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
         return self.suspending(curio.run_in_thread(function))

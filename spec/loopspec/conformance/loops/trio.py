@@ -12,9 +12,10 @@ adapter therefore supervises both, and ``Report`` is not shown: it would be the 
 threads with ``abandon_on_cancel``, since a run could not end otherwise.
 
 *Pinned.* trio reverses every other batch of runnable tasks, by a random number. The source of that is
-seeded anew for each run: the order is its own, and the same each time. Its threads are there before the run,
-since ``Thread.start`` waits for the new thread, and whether it does so in the kernel is chance; and they end
-with the run, where trio would keep them for ten seconds of real time for the next run to find.
+seeded anew for each run: the order is its own, and the same each time. Equal deadlines, and the tasks of a
+scope that is cancelled, it takes by their addresses, as identity and hash: by their age instead. Its threads
+are its run's: none is there before, and they end with it, where trio would keep them for ten seconds of real
+time for the next.
 """
 
 from __future__ import annotations
@@ -36,8 +37,17 @@ import trio
 import trio.testing
 from trio._core import _io_epoll, _run, _thread_cache
 
-from loopspec.conformance.adapter import Deviation, Job, TaskHandle, World
-from loopspec.conformance.structured import SECOND, TASKS, Names, Primitives, Scope, Supervised, TasksOnly
+from loopspec.conformance.adapter import GROUPS, Deviation, Job, TaskHandle, World
+from loopspec.conformance.structured import (
+    SECOND,
+    TASKS,
+    Group,
+    Names,
+    Primitives,
+    Scope,
+    Supervised,
+    TasksOnly,
+)
 
 
 class _Clock(trio.abc.Clock):
@@ -75,7 +85,15 @@ def _scope(seconds: float | None) -> trio.CancelScope:
     return trio.CancelScope(deadline=math.inf if seconds is None else trio.current_time() + seconds)
 
 
-_NAMES = Names(trio.Event, _scope, trio.Lock, trio.Semaphore, trio.Condition, trio.open_memory_channel[int])
+_NAMES = Names(
+    trio.Event,
+    _scope,
+    trio.Lock,
+    trio.Semaphore,
+    trio.Condition,
+    trio.open_memory_channel[int],
+    trio.open_nursery,
+)
 
 
 class TrioLoop(TasksOnly):
@@ -88,7 +106,7 @@ class TrioLoop(TasksOnly):
             "the order within a batch is random by design: of two ready tasks one may step twice in a row",
         )
     }
-    shows: ClassVar[frozenset[str]] = TASKS - {"Report", "Closing", "Trespass"}
+    shows: ClassVar[frozenset[str]] = (TASKS | GROUPS) - {"Report", "Closing", "Trespass"}
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -181,12 +199,13 @@ class TrioLoop(TasksOnly):
     def scope(self, delay: int | None) -> Scope:
         return Scope(_NAMES, delay)
 
+    def group(self) -> Group:
+        return Group(_NAMES)
+
     # -- worker threads
 
     def start_workers(self, count: int) -> None:
         self._limiter = trio.CapacityLimiter(count)
-        for _ in range(count):
-            self._cache._idle_workers[_thread_cache.WorkerThread(self._cache)] = None
 
     def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
         return trio.to_thread.run_sync(function, limiter=self._limiter, abandon_on_cancel=True)
@@ -213,11 +232,28 @@ async def _echo(stream: trio.SocketStream) -> None:
             await stream.send_all(data)
 
 
+class _Ages:
+    """How many others were asked for before: no address, and as good for an identity or a hash."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, object]] = {}  # by address, which is kept from being used again
+
+    def __call__(self, one: object) -> int:
+        return self._known.setdefault(id(one), (len(self._known), one))[0]
+
+    def __get__(self, one: object, _: type | None = None) -> Callable[[], int]:
+        return lambda: self(one)
+
+
 @contextmanager
 def _pinned(poller: _Poller, threads: _thread_cache.ThreadCache) -> Iterator[None]:
     """That poller, a random order that is the same each time, threads of its own."""
     kernel = SimpleNamespace(**{**vars(select), "epoll": lambda: poller})
+    age = _Ages()
     with (
+        patch.object(_run, "id", age, create=True),
+        patch.object(_run.Task, "__hash__", age),
+        patch.object(_run.CancelStatus, "__hash__", age),
         patch.object(_io_epoll, "select", kernel),
         patch.object(_run, "_r", random.Random(0)),
         patch.object(_thread_cache, "THREAD_CACHE", threads),

@@ -8,8 +8,6 @@ for the time of a run, and put back.
 
 What is lost: libuv counts time in milliseconds, so a deadline is told as the millisecond that it has written
 down; how many timers it holds is not told; and its own worker threads, which look up names, are not judged.
-The threads that jobs go to are there before the run: ``Thread.start`` waits for the new thread, and whether
-it does so in the kernel is chance.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import asyncio
 import ctypes
 import errno
 import os
-import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -113,12 +110,6 @@ class _Libc:
         return 0
 
 
-_NOUGHT = Deviation(
-    "https://github.com/MagicStack/uvloop/blob/master/uvloop/loop.pyx",
-    "call_later with a delay of nought is call_soon, and no timer",
-)
-
-
 class _Timer:
     """uvloop's handle. That of a delay of nought is one of ``call_soon``, and does not tell when."""
 
@@ -140,7 +131,6 @@ class UvloopLoop(AsyncioLoop):
             "https://docs.libuv.org/en/v1.x/loop.html#c.uv_update_time",
             "the wait is computed from the time at the start of the turn, which a long handler makes stale",
         ),
-        **dict.fromkeys(("TIMER.ORDER.DEADLINE_THEN_ARMING", "TIMER.PHASE.SNAPSHOT"), _NOUGHT),
     }
     shows: ClassVar[frozenset[str]] = (
         AsyncioLoop.shows - {"TimersHeld"} - ACCEPTS - BUFFERS - CONNECTS - ALONE
@@ -176,14 +166,6 @@ class UvloopLoop(AsyncioLoop):
         finally:
             self._interposed.restore()
             self._libc.close()
-
-    def start_workers(self, count: int) -> None:
-        super().start_workers(count)
-        assert self._pool is not None
-        all_there = threading.Barrier(count + 1)
-        for _ in range(count):
-            self._pool.submit(all_there.wait)
-        all_there.wait()
 
     def call_later(self, delay: int, callback: Callable[[], None]) -> TimerHandle:
         return _Timer(self._loop.call_later(delay / _SECOND, callback), self._loop.time())

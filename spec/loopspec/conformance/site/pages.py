@@ -56,12 +56,12 @@ these pages is taken from there."""
 _DIGEST = """The digest is taken over the sentence, its level, kind and profile, so that a citation says which
 wording was meant; `loopspec explain ID@DIGEST` tells whether it still stands. Ids are never reused."""
 
-_PROOF = """A proof here is of a table or of a step, and not of the code that reads it; a search is of the
+_PROOF = """A proof here is of a table or of the step of a rule, and not of a loop; a search is of the
 model, and not of a kernel; a test is of the runs that were made. Each says how far it goes."""
 
 _CROSSHAIR = """CrossHair follows every path of the function, for all inputs that the contract admits, and
 the gate takes no other answer than a confirmation. Beside each stands what the same tool has to refute:
-changes of the module after which the contract is false."""
+changes of the module that it is about after which the contract is false."""
 
 _LIVE = """Rules of the model of the kernel. The model and the kernel make the same drawn calls, and what the
 kernel did has to be among what the model allows."""
@@ -232,9 +232,10 @@ def _proofs(root: Path, found: Mapping[str, Clause], evidence: Mapping[str, Evid
             "",
             *(f"- {_linked(id)}" for id in asked),
             "",
-            f"## Tested by judged runs only: {len(only)} clauses",
+            f"## Tested by judged runs: {len(only)} clauses",
             "",
-            "Nothing is proved of these beyond what is said above of the tables that some of them read.",
+            "Of these it is proved above which event the rule refuses in which state; that a loop keeps them",
+            "is tested.",
             "",
             *(f"- {_linked(id)}" for id in only),
             "",
@@ -247,8 +248,10 @@ def _contract(contract: Mapping[str, object]) -> Iterator[str]:
     found = getattr(import_module(module), function)
     yield f"### `{module}.{function}`\n"
     yield "```text\n" + inspect.cleandoc(found.__doc__ or "") + "\n```\n"
-    mutants = contract["mutant"]
+    mutants, clauses = contract["mutant"], contract.get("clauses", [])
     assert isinstance(mutants, list)
+    assert isinstance(clauses, list)
+    yield from (f"- a step of the rule of {_linked(id)}" for id in clauses)
     yield from (f"- refuted: {plain(mutant['name'])}" for mutant in mutants)
     yield ""
 

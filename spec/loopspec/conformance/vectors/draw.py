@@ -42,8 +42,7 @@ def _runs(name: str, family: Family, other: Hand) -> list[Run]:
         events: list[Event] = []
         Lockstep(other, scenario, events.append).run(RefloopLoop)
         judge = Judge(register().values(), RefloopLoop.shows)
-        for event in events:
-            judge.after(event)
+        judge.read(events)
         exercised = frozenset(id for id, finding in judge.findings.items() if finding.exercised)
         if len(events) <= LONGEST:
             found.append((len(events), name, token_of(scenario), exercised))

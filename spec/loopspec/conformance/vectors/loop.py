@@ -78,8 +78,7 @@ def vector(number: int, family: str, token: str, other: Hand) -> Json:
 
 def _judged(events: Sequence[Event]) -> tuple[list[Violation], list[str]]:
     judge = Judge(_clauses(), RefloopLoop.shows)
-    for event in events:
-        judge.after(event)
+    judge.read(events)
     exercised = [id for id, finding in judge.findings.items() if finding.exercised]
     return judge.violations, exercised
 

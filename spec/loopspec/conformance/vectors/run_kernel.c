@@ -1,17 +1,26 @@
 /* Plays the kernel vectors of loopspec on the kernel at hand: one file, no dependency but libc and Linux.
  *
- *     cc -O2 -o run_kernel run_kernel.c && ./run_kernel kernel.json
+ *     cc -O2 -pthread -o run_kernel run_kernel.c && ./run_kernel kernel.json
  *
  * Exit status 0: every result was among those allowed; 1: some was not, and is told; 2: the file cannot be read.
  *
- * Each vector is played by a child of its own, in which model number n is descriptor BASE + n: the standard three
+ * Each vector is played by a process of its own, in which model number n is descriptor BASE + n: the standard three
  * stay, all others are closed, and the limit on descriptors makes room for as many as the model has. The file is
- * read, and parsed, before that. The algorithm is the one at the end of README.md.
+ * read, and parsed, before that. What the runner needs itself lies above that limit. The algorithm is the one at
+ * the end of README.md.
+ *
+ * Whether a thread is suspended in its call is for the kernel to say: /proc/self/task/TID/syscall names the call
+ * that a sleeping thread is in, with its first argument, and says "running" of one that has been woken.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -21,6 +30,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -112,6 +122,9 @@ static Value *value(void) {
     } else if (stop - at >= 5 && !strncmp(at, "false", 5)) {
         made->kind = FALSE;
         at += 5;
+    } else if (stop - at >= 4 && !strncmp(at, "null", 4)) {
+        made->kind = NOTHING;
+        at += 4;
     } else {
         char *after;
         made->kind = NUMBER;
@@ -147,7 +160,7 @@ static int named(const Value *object, const char *name, const char *word) {
  *
  * A call writes its result as the file has it. */
 
-static char result[RESULT];
+static __thread char result[RESULT];
 
 static void put(const char *format, ...) {
     size_t length = strlen(result);
@@ -278,8 +291,8 @@ static void do_control(const Value *call) {
 
 static void do_wait(const Value *call) {
     struct epoll_event events[64];
-    int most = (int)number(call, "maxevents");
-    int count = epoll_wait(real(call, "epfd"), events, most > 64 ? 64 : most, 0);
+    int most = (int)number(call, "maxevents"), timeout = yes(call, "forever") ? -1 : 0;
+    int count = epoll_wait(real(call, "epfd"), events, most > 64 ? 64 : most, timeout);
     if (count < 0) {
         error();
         return;
@@ -296,11 +309,17 @@ static int arm(int fd, time_t seconds, long nanoseconds) {
     return timerfd_settime(fd, 0, &when, NULL);
 }
 
+static int worker_returned(void);
+
+/* The expiry shows in the timer, or in one who waited for it and has taken it. */
 static void do_advance(const Value *call) {
+    int waited = !worker_returned();
     for (const Value *one = member(call, "expire")->first; one; one = one->next) {
         struct pollfd timer = {.fd = BASE + (int)one->number, .events = POLLIN};
-        if (arm(timer.fd, 0, 1) < 0 || poll(&timer, 1, -1) != 1)
+        if (arm(timer.fd, 0, 1) < 0)
             fail("a timer does not expire: %s", strerror(errno));
+        while (poll(&timer, 1, 0) != 1 && !(waited && worker_returned()))
+            sched_yield();
     }
     put("[\"done\"]");
 }
@@ -339,6 +358,64 @@ static void do_epoll(const Value *call) {
     opened(epoll_create1(0));
 }
 
+/* --- the network: port 1 of a vector is any of the loopback's, and at port NOBODY nobody listens */
+
+enum { PORTS = 16, NOBODY = 7 };
+
+static in_port_t ports[PORTS];
+
+static struct sockaddr_in loopback(in_port_t port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = port};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+}
+
+static in_port_t port_of(int fd) {
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+        fail("getsockname: %s", strerror(errno));
+    return address.sin_port;
+}
+
+static int port(const Value *call) {
+    long long named_port = number(call, "port");
+    if (named_port < 0 || named_port >= PORTS)
+        fail("no port is numbered %lld", named_port);
+    return (int)named_port;
+}
+
+static void do_socket(const Value *call) {
+    opened(socket(AF_INET, SOCK_STREAM | (yes(call, "nonblocking") ? SOCK_NONBLOCK : 0), 0));
+}
+
+static void do_listen(const Value *call) {
+    struct sockaddr_in address = loopback(ports[port(call)]); /* the same one again, if it is listened at again */
+    int fd = real(call, "fd"), status, again = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
+    status = bind(fd, (struct sockaddr *)&address, sizeof address);
+    if (status == 0)
+        status = listen(fd, (int)number(call, "backlog"));
+    done(status);
+    if (status == 0)
+        ports[port(call)] = port_of(fd);
+}
+
+static void do_connect(const Value *call) {
+    struct sockaddr_in address = loopback(ports[port(call)]);
+    done(connect(real(call, "fd"), (struct sockaddr *)&address, sizeof address));
+}
+
+static void do_accept(const Value *call) {
+    opened(accept4(real(call, "fd"), NULL, NULL, yes(call, "nonblocking") ? SOCK_NONBLOCK : 0));
+}
+
+static void do_abort(const Value *call) {
+    struct linger at_once = {1, 0};
+    setsockopt(real(call, "fd"), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    done(close(real(call, "fd")));
+}
+
 static void do_close(const Value *call) { done(close(real(call, "fd"))); }
 static void do_dup(const Value *call) { opened(dup(real(call, "fd"))); }
 static void do_settime(const Value *call) { done(arm(real(call, "fd"), number(call, "after") ? 1000000 : 0, 0)); }
@@ -348,7 +425,8 @@ static const struct { const char *name; void (*make)(const Value *); } CALLS[] =
     {"file", make_file}, {"epoll", do_epoll}, {"read", do_read}, {"write", do_write},
     {"shutdown", do_shutdown}, {"close", do_close}, {"dup", do_dup}, {"set_nonblocking", do_flag},
     {"get_error", do_get_error}, {"timerfd_settime", do_settime}, {"epoll_ctl", do_control},
-    {"epoll_wait", do_wait}, {"advance", do_advance},
+    {"epoll_wait", do_wait}, {"advance", do_advance}, {"socket", do_socket}, {"listen", do_listen},
+    {"connect", do_connect}, {"accept", do_accept}, {"abort", do_abort},
 };
 
 static void make(const Value *call) {
@@ -360,6 +438,191 @@ static void make(const Value *call) {
             return;
         }
     fail("no call is named %.*s", (int)(name->end - name->text), name->text);
+}
+
+/* --- who makes a call --------------------------------------------------------------------------------------------
+ *
+ * The thread that reads the vector is actor 0 and is never suspended, the worker is actor 1, and a child that is
+ * forked is actor 2. One acts at a time; after each call all wait until the network has carried what was sent and
+ * the worker has returned or sleeps in its call. */
+
+enum { PLAYER, WORKER, CHILD };
+
+static int above; /* the first descriptor beyond the limit */
+
+static int moved(int fd) {
+    int made = fd < 0 ? -1 : fcntl(fd, F_DUPFD, above);
+    if (made < 0)
+        fail("a descriptor for the runner: %s", strerror(errno));
+    close(fd);
+    return made;
+}
+
+static struct {
+    sem_t begin;
+    const Value *call;
+    volatile int returned; /* its last call has: what it came to is in text */
+    char text[RESULT];
+    int account; /* /proc/self/task/TID/syscall */
+    volatile int number;
+} worker = {.returned = 1};
+
+static int worker_returned(void) { return __atomic_load_n(&worker.returned, __ATOMIC_ACQUIRE); }
+
+static void *work(void *unused) {
+    (void)unused;
+    worker.number = (int)syscall(SYS_gettid);
+    for (;;) {
+        while (sem_wait(&worker.begin) < 0)
+            ;
+        make(worker.call);
+        memcpy(worker.text, result, RESULT);
+        __atomic_store_n(&worker.returned, 1, __ATOMIC_RELEASE);
+    }
+    return NULL;
+}
+
+static void hire(void) {
+    pthread_t thread;
+    char path[64];
+    if (sem_init(&worker.begin, 0, 0) < 0 || pthread_create(&thread, NULL, work, NULL) != 0)
+        fail("a thread: %s", strerror(errno));
+    while (!worker.number)
+        sched_yield();
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", worker.number);
+    worker.account = moved(open(path, O_RDONLY));
+}
+
+/* Whether the kernel has the worker asleep in its call, known by the descriptor that is its first argument. */
+static int worker_asleep(void) {
+    char line[256];
+    long long call_number, argument;
+    ssize_t size = pread(worker.account, line, sizeof line - 1, 0);
+    if (size < 0)
+        fail("the kernel does not tell what a thread sleeps in: %s", strerror(errno));
+    line[size] = 0;
+    return sscanf(line, "%lld %llx", &call_number, (unsigned long long *)&argument) == 2 && call_number >= 0 &&
+           argument == BASE + number(worker.call, named(worker.call, "name", "epoll_wait") ? "epfd" : "fd");
+}
+
+static void settle(void) {
+    while (!worker_returned() && !worker_asleep())
+        sched_yield();
+}
+
+static struct {
+    int commands, results; /* pipes */
+    pid_t number;
+} child = {.number = 0};
+
+static void serve(int commands, int results) {
+    const Value *call;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (read(commands, &call, sizeof call) == sizeof call) {
+        make(call);
+        if (write(results, result, RESULT) != RESULT)
+            break;
+    }
+    _exit(0);
+}
+
+static void do_fork(void) {
+    int commands[2], results[2];
+    struct rlimit limit, wide;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    wide = limit;
+    wide.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &wide) < 0 || pipe(commands) < 0 || pipe(results) < 0)
+        fail("pipes to a child: %s", strerror(errno));
+    for (int end = 0; end < 2; end++) {
+        commands[end] = moved(commands[end]);
+        results[end] = moved(results[end]);
+    }
+    setrlimit(RLIMIT_NOFILE, &limit);
+    fflush(stdout);
+    child.number = fork();
+    if (child.number == 0) {
+        close(commands[1]);
+        close(results[0]);
+        serve(commands[0], results[1]);
+    }
+    if (child.number < 0)
+        fail("fork: %s", strerror(errno));
+    close(commands[0]);
+    close(results[1]);
+    child.commands = commands[1];
+    child.results = results[0];
+    put("[\"count\",1]");
+}
+
+static void do_exit(void) {
+    close(child.commands);
+    close(child.results);
+    if (waitpid(child.number, NULL, 0) < 0)
+        fail("waitpid: %s", strerror(errno));
+    child.number = 0;
+    put("[\"done\"]");
+}
+
+static void make_in_child(const Value *call) {
+    if (write(child.commands, &call, sizeof call) != sizeof call ||
+        read(child.results, result, RESULT) != RESULT)
+        fail("a child does not answer: %s", strerror(errno));
+}
+
+/* A packet is through once a datagram that was sent after it is back; so are the answers to it, the next time. */
+static int echo;
+
+static void carry(void) {
+    char byte = '?';
+    for (int round = 0; round < 4; round++) {
+        if (send(echo, &byte, 1, 0) != 1)
+            fail("the loopback: %s", strerror(errno));
+        while (recv(echo, &byte, 1, MSG_DONTWAIT) != 1)
+            sched_yield();
+    }
+}
+
+static void prepare_network(void) {
+    struct sockaddr_in address = loopback(0);
+    int closed = moved(socket(AF_INET, SOCK_STREAM, 0));
+    echo = moved(socket(AF_INET, SOCK_DGRAM, 0));
+    if (bind(closed, (struct sockaddr *)&address, sizeof address) < 0 ||
+        bind(echo, (struct sockaddr *)&address, sizeof address) < 0)
+        fail("the loopback: %s", strerror(errno));
+    ports[NOBODY] = port_of(closed);
+    address.sin_port = port_of(echo);
+    if (connect(echo, (struct sockaddr *)&address, sizeof address) < 0)
+        fail("the loopback: %s", strerror(errno));
+}
+
+/* Make a call and let all come to rest. What it came to is in result, what the worker's came to in woken. */
+static char woken[RESULT];
+
+static void act(const Value *call) {
+    long long by = number(call, "by");
+    int waited = !worker_returned();
+    result[0] = 0;
+    strcpy(woken, "null");
+    if (by == WORKER) {
+        worker.call = call;
+        __atomic_store_n(&worker.returned, 0, __ATOMIC_RELEASE);
+        sem_post(&worker.begin);
+    } else if (by == CHILD && !named(call, "name", "exit"))
+        make_in_child(call);
+    else if (named(call, "name", "fork"))
+        do_fork();
+    else if (named(call, "name", "exit"))
+        do_exit();
+    else
+        make(call);
+    settle();
+    carry();
+    settle();
+    if (by == WORKER)
+        strcpy(result, worker_returned() ? worker.text : "[\"suspended\"]");
+    else if (waited && worker_returned())
+        strcpy(woken, worker.text);
 }
 
 /* --- a vector ---------------------------------------------------------------------------------------------------- */
@@ -375,12 +638,12 @@ static const Value *allowed_here(const Value *step, long long node) {
 
 static void refused(const Value *vector, int place, const Value *call, const Value *allowed) {
     const Value *name = member(vector, "name");
-    printf("%.*s, step %d\n  call      %.*s\n  observed  %s\n", (int)(name->end - name->text), name->text, place,
-           (int)(call->end - call->text), call->text, result);
+    printf("%.*s, step %d\n  call      %.*s\n  observed  %s, woken %s\n", (int)(name->end - name->text), name->text,
+           place, (int)(call->end - call->text), call->text, result, woken);
     for (const Value *one = allowed->first; one; one = one->next) {
-        const Value *right = member(one, "result"), *ids = member(one, "clauses");
-        printf("  allowed   %.*s by %.*s\n", (int)(right->end - right->text), right->text,
-               (int)(ids->end - ids->text), ids->text);
+        const Value *right = member(one, "result"), *going = member(one, "woken"), *ids = member(one, "clauses");
+        printf("  allowed   %.*s, woken %.*s by %.*s\n", (int)(right->end - right->text), right->text,
+               (int)(going->end - going->text), going->text, (int)(ids->end - ids->text), ids->text);
     }
 }
 
@@ -390,8 +653,9 @@ static int play(const Value *vector) {
     int place = 0;
     for (const Value *step = member(vector, "steps")->first; step; step = step->next, place++) {
         const Value *call = member(step, "call"), *allowed = allowed_here(step, node), *one = allowed->first;
-        make(call);
-        while (one && !is(member(one, "result")->text, member(one, "result")->end, result))
+        act(call);
+        while (one && !(is(member(one, "result")->text, member(one, "result")->end, result) &&
+                        is(member(one, "woken")->text, member(one, "woken")->end, woken)))
             one = one->next;
         if (!one) {
             refused(vector, place, call, allowed);
@@ -404,19 +668,26 @@ static int play(const Value *vector) {
 
 static int play_apart(const Value *vector, long long numbers) {
     int status;
-    pid_t child = fork();
-    if (child == 0) {
+    pid_t player = fork();
+    if (player == 0) {
         struct rlimit limit;
         getrlimit(RLIMIT_NOFILE, &limit);
         for (int fd = BASE; fd < (int)(limit.rlim_cur < 65536 ? limit.rlim_cur : 65536); fd++)
             close(fd);
-        limit.rlim_cur = (rlim_t)(BASE + numbers);
+        above = (int)(BASE + numbers);
         signal(SIGPIPE, SIG_IGN);
+        prepare_network();
+        hire();
+        limit.rlim_cur = (rlim_t)above;
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
             fail("setrlimit: %s", strerror(errno));
-        exit(play(vector) ? 0 : 1);
+        int kept = play(vector);
+        fflush(stdout);
+        if (child.number)
+            kill(child.number, SIGKILL);
+        _exit(kept ? 0 : 1);
     }
-    if (child < 0 || waitpid(child, &status, 0) < 0)
+    if (player < 0 || waitpid(player, &status, 0) < 0)
         fail("fork: %s", strerror(errno));
     if (!WIFEXITED(status) || WEXITSTATUS(status) == 2)
         fail("a vector could not be played to its end");
@@ -445,8 +716,8 @@ int main(int count, char **words) {
         fail("usage: run_kernel kernel.json");
     at = whole(words[1]);
     const Value *file = value();
-    if (file->kind != OBJECT || number(file, "loopspec-kernel-vectors") != 1)
-        fail("%s holds no kernel vectors of format 1", words[1]);
+    if (file->kind != OBJECT || number(file, "loopspec-kernel-vectors") != 2)
+        fail("%s holds no kernel vectors of format 2", words[1]);
     pipe_bytes = number(member(file, "pipe"), "unit") * number(member(file, "pipe"), "capacity");
     for (const Value *one = member(file, "vectors")->first; one; one = one->next, played++) {
         fflush(stdout);
