@@ -69,3 +69,14 @@ def test_a_sorted_sequence_that_is_not_changed_is_the_same() -> None:
     assert some.put((1,)) is some
     assert some.drop((2,)) is some
     assert list(empty) == []
+
+
+def test_containers_of_other_entries_are_others_and_are_told_apart_by_their_hash() -> None:
+    maps = [Map(dict.fromkeys(range(size))) for size in range(8)]
+    sequences = [Sorted[tuple[int, ...]]()]
+    for number in range(7):
+        sequences.append(sequences[-1].put((number,)))
+    assert all((one == other) == (one is other) for one in maps for other in maps)
+    assert all((one == other) == (one is other) for one in sequences for other in sequences)
+    assert len({*map(hash, maps)}) == len({*map(hash, sequences)}) == 8
+    assert all(each != 0 for each in (*maps, *sequences))

@@ -44,6 +44,10 @@ def test_a_value_is_equal_and_hashed_by_its_fields() -> None:
     assert _Point(1) != _Point(0, 1)
 
 
+def test_a_value_has_no_room_for_anything_but_its_fields() -> None:
+    assert not hasattr(_Point(1), "__dict__")
+
+
 def test_a_replacement_differs_in_the_fields_that_are_named_and_leaves_what_it_replaces() -> None:
     point = _Point(1, 2)
     assert replace(point, y=3) == _Point(1, 3)

@@ -36,6 +36,9 @@ from tests.mutants.generated.trial import (
     tried,
 )
 
+FEW = 5
+"""How many tests may hold on to what a module was before it was executed anew, for the others to count."""
+
 NEAREST = 3
 """How many files of tests a mutant that has to be imported is tried with, before all that there are."""
 
@@ -207,8 +210,9 @@ def _lives(
 
 
 def _strangers(session: pytest.Session, mutant: Mutant, tests: Sequence[Test]) -> set[str]:
-    """Those of ``tests`` that fail when the module of ``mutant`` is executed anew, unchanged."""
-    found = set()
+    """Those of ``tests`` that fail when the module of ``mutant`` is executed anew, unchanged; all, if they
+    are more than :data:`FEW`, since then others hold too much of what the module was."""
+    found: set[str] = set()
     left = list(tests)
     unchanged = replace(mutant, change=replace(mutant.change, start=0, end=0, text=""))
     while left:
@@ -216,7 +220,7 @@ def _strangers(session: pytest.Session, mutant: Mutant, tests: Sequence[Test]) -
         if outcome.verdict is Verdict.SURVIVED:
             break
         names = [test.name for test in left]
-        if outcome.test not in names:
+        if outcome.test not in names or len(found) == FEW:
             return {test.name for test in tests}
         found.add(outcome.test)
         del left[: names.index(outcome.test) + 1]

@@ -68,24 +68,25 @@ class Suite:
     failing: list[str] = field(default_factory=list)
 
     def of_function(self, file: str, around: Iterable[int], lines: Iterable[int]) -> list[Test]:
-        """The tests that run any line of a function, which is ``around``: those that run any of ``lines``
-        first, and the fastest first, as many as the budget allows.
+        """The tests that run any line of a function, which is ``around``: as many of those that run any of
+        ``lines`` as the budget allows, and as many of the others, the fastest first.
 
         Of a function and not of a line: what a coroutine runs after an exception that was thrown into it is
         not told of to who traces it, before Python 3.12.
         """
         wanted, best = frozenset(around), frozenset(lines)
         able = [test for test in self.tests.values() if not wanted.isdisjoint(test.lines.get(file, ()))]
-        return _affordable(able, lambda test: (best.isdisjoint(test.lines[file]), *_speed(test)))
+        sure = [test for test in able if not best.isdisjoint(test.lines[file])]
+        return [*_affordable(sure), *_affordable(test for test in able if best.isdisjoint(test.lines[file]))]
 
     def of_file(self, file: str) -> list[Test]:
         """The tests that run anything of ``file``."""
-        return _affordable((test for test in self.tests.values() if test.lines.get(file)), _speed)
+        return _affordable(test for test in self.tests.values() if test.lines.get(file))
 
 
-def _affordable(tests: Iterable[Test], key: Callable[[Test], tuple[float | str, ...]]) -> list[Test]:
+def _affordable(tests: Iterable[Test]) -> list[Test]:
     chosen, spent = [], 0.0
-    for test in sorted(tests, key=key):
+    for test in sorted(tests, key=_speed):
         spent += test.seconds
         if spent > BUDGET:
             break
