@@ -4,8 +4,11 @@ A mutant of refloop is hunted by generated scenarios, one of its servers by draw
 the model of the kernel by the live kernel, and one of the survey by the survey. None of them knows of the
 mutant that it hunts; seeds and limits are those of the suite.
 
+Mutants of refloop have a second detector, the explorer.
+
 ``make kills`` (``python -m tests.mutants.kills``) hunts them all, in some minutes, and writes the table that
 ``loopspec mutants`` shows; with names it hunts only those, and leaves the other rows as they are.
+``--explorer`` leaves what the others have killed as it is, too, and hunts by the explorer alone.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -21,13 +24,14 @@ import click
 
 from loopspec.clause import Clause, Profile, select
 from loopspec.conformance import calls, servers
-from loopspec.conformance.kills import FILE, Kill, Row, dump, packaged, row
+from loopspec.conformance.kills import EXPLORER, FILE, Kill, Row, dump, packaged, row
 from loopspec.judge import Judge
 from loopspec.trace import Event, Shown
 from tests.kernel.hunt import compared
 from tests.kernel.mutants import KERNEL_MODEL_MUTANTS
 from tests.mutants.call import SURVEY_MUTANTS
 from tests.mutants.env import WORLD_MUTANTS, WorldMutant
+from tests.mutants.explored import explored
 from tests.mutants.hunt import ROOT, SEED, hunted_by_scenarios, hunts, mutate
 from tests.mutants.mutant import Mutant
 from tests.mutants.server import SERVER_MUTANTS, STYLE_MUTANTS, ServerMutant
@@ -167,21 +171,56 @@ def table(mutants: Iterable[Mutant]) -> tuple[Row, ...]:
     kills: dict[str, list[Kill]] = {mutant.name: [] for mutant in chosen}
     for mutant, kill in hunted(chosen):
         kills[mutant.name].append(kill)
-        click.echo(
-            f"{mutant.name:44} {kill.detector:10} {kill.tried:6} {kill.unit:10} {kill.size:3} steps", err=True
-        )
-    return tuple(row(mutant, kills[mutant.name]) for mutant in chosen)
+        _tell(mutant, kill)
+    return with_the_explorer(chosen, {name: tuple(found) for name, found in kills.items()})
+
+
+def with_the_explorer(mutants: Iterable[Mutant], kills: Mapping[str, tuple[Kill, ...]]) -> tuple[Row, ...]:
+    """A row for each of ``mutants``: ``kills``, by their names, and what the explorer comes to."""
+    chosen, rows = tuple(mutants), dict[str, Row]()
+    tokens = {
+        name: kill.token
+        for name, found in kills.items()
+        for kill in found
+        if kill.detector == "scenarios" and kill.token is not None
+    }
+    for mutant, found in explored(chosen, tokens):
+        match found:
+            case Kill():
+                _tell(mutant, found)
+                rows[mutant.name] = row(mutant, (*kills[mutant.name], found))
+            case str():
+                click.echo(f"{mutant.name:44} explorer: {found}", err=True)
+                rows[mutant.name] = row(mutant, kills[mutant.name], found)
+    return tuple(rows[mutant.name] for mutant in chosen)
+
+
+def _tell(mutant: Mutant, kill: Kill) -> None:
+    told = f"{kill.detector:10} {kill.tried:6} {kill.unit:10} {kill.size:3} steps"
+    click.echo(f"{mutant.name:44} {told}", err=True)
 
 
 @click.command()
+@click.option("--explorer", is_flag=True, help="Hunt by the explorer alone, and leave the other kills.")
 @click.argument("names", nargs=-1)
-def main(names: tuple[str, ...]) -> None:
+def main(names: tuple[str, ...], explorer: bool) -> None:
     """Hunt all mutants, or those of NAMES, and write the table."""
     unknown = set(names) - {mutant.name for mutant in MUTANTS}
     if unknown:
         raise click.UsageError(f"no mutant is named {min(unknown)!r}: `loopspec mutants` lists them all")
-    known = {row.name: row for row in packaged()} if names else {}
-    known |= {row.name: row for row in table(each for each in MUTANTS if not names or each.name in names)}
+    before = {row.name: row for row in packaged()}
+    known = before if names or explorer else {}
+    chosen = [each for each in MUTANTS if not names or each.name in names]
+    if explorer:
+        kills = {
+            name: tuple(kill for kill in row.kills if kill.detector != EXPLORER)
+            for name, row in before.items()
+        }
+        chosen = [each for each in chosen if each.name in kills]
+        found = with_the_explorer(chosen, kills)
+    else:
+        found = table(chosen)
+    known |= {row.name: row for row in found}
     rows = [known[mutant.name] for mutant in MUTANTS if mutant.name in known]
     (ROOT / "spec" / "loopspec" / FILE).write_text(dump(rows), encoding="utf-8")
 

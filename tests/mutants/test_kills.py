@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from loopspec.clause import register
-from loopspec.conformance import kills
+from loopspec.conformance import kills, report
 from loopspec.conformance.cli import main
 from loopspec.conformance.kills import RUNS, Kill, Row
 from loopspec.consequences import CONSEQUENCES, Consequence, alone, complaints, consequences_of
@@ -17,6 +19,8 @@ from tests.mutants.table import MUTANTS
 
 A = Mutant("a", "TIMER.FIRE.NEVER_EARLY", "a.py", "old", "new", "A story.")
 KILL = Kill("scenarios", "scenarios", 7, 2, "1-token", ("TIMER.FIRE.NEVER_EARLY",))
+EXPLORED = Kill("explorer", "schedules", 11, 4, "case:2:x:1-token", ("TIMER.FIRE.NEVER_EARLY",))
+MISSED = "is none of the loop"
 
 
 def test_the_shipped_table_tells_of_every_mutant_as_it_is() -> None:
@@ -39,7 +43,12 @@ def test_every_kill_breaks_the_clause_that_the_mutant_is_of() -> None:
             "a has changed since it was hunted",
         ),
         ((kills.row(A, []),), "a has been killed by nothing"),
-        ((kills.row(A, [KILL]), kills.row(replace(A, name="b"), [KILL])), "b has a row and is no mutant"),
+        (
+            (kills.row(A, [KILL], MISSED), kills.row(replace(A, name="b"), [KILL], MISSED)),
+            "b has a row and is no mutant",
+        ),
+        ((kills.row(A, [KILL]),), "a is either killed by the explorer or missed for a reason"),
+        ((kills.row(A, [KILL, EXPLORED], MISSED),), "a is either killed by the explorer"),
     ],
 )
 def test_a_table_that_tells_of_other_mutants_is_found_out(rows: tuple[Row, ...], complaint: str) -> None:
@@ -48,8 +57,22 @@ def test_a_table_that_tells_of_other_mutants_is_found_out(rows: tuple[Row, ...],
 
 
 def test_a_table_reads_back_as_it_was_written() -> None:
-    rows = (kills.row(A, [KILL]),)
+    rows = (kills.row(A, [KILL, EXPLORED]), kills.row(A, [KILL], MISSED))
     assert kills.parse(kills.dump(rows)) == rows
+
+
+def test_a_row_that_is_killed_or_missed_by_the_explorer_is_not_stale() -> None:
+    for row in (kills.row(A, [KILL, EXPLORED]), kills.row(A, [KILL], MISSED)):
+        assert list(kills.stale([row], [A])) == []
+
+
+def test_the_explorer_has_a_column_of_its_own_with_its_figures_or_the_reason() -> None:
+    rows = (kills.row(A, [KILL, EXPLORED]), kills.row(replace(A, name="b"), [KILL], MISSED))
+    told = Console(width=160, record=True, file=StringIO())
+    told.print(report.mutants_table(rows))
+    killed, missed = (line for line in told.export_text().splitlines() if " scenarios " in line)
+    assert killed.split()[-2:] == ["11", "4"]
+    assert MISSED in missed
 
 
 # --- what each clause adds ----------------------------------------------------------------------------------

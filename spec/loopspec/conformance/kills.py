@@ -3,8 +3,9 @@
 A green run says nothing until it is known what it would have caught. So every named mutant is hunted by the
 instrument that every user has, generated scenarios, scripts of clients, the live kernel or the survey of its
 calls, and what the hunt came to is written down: how much was tried up to the first kill, and how many steps
-are left when it has been made small. A row names its mutant by a digest of the change that it is, so that a
-row that tells of another change is found out.
+are left when it has been made small. A mutant of the loop is hunted by the explorer as well, on the simulated
+kernel; where that misses it, the row says why. A row names its mutant by a digest of the change that it is,
+so that a row that tells of another change is found out.
 
 The suite is not installed with the package, but the table is: ``kills.json``, written by ``make kills`` and
 read by ``loopspec mutants``.
@@ -64,7 +65,8 @@ class Kill:
 
 @dataclass(frozen=True)
 class Row:
-    """One mutant; ``digest`` is that of the change, ``report`` a link to where it happened."""
+    """One mutant; ``digest`` is that of the change, ``report`` a link to where it happened, ``unexplored``
+    why the explorer misses it, if it does."""
 
     name: str
     clause: str
@@ -72,6 +74,11 @@ class Row:
     story: str
     report: str | None
     kills: tuple[Kill, ...]
+    unexplored: str | None = None
+
+    def kill(self, detector: str) -> Kill | None:
+        """What ``detector`` came to, if it kills."""
+        return next((kill for kill in self.kills if kill.detector == detector), None)
 
 
 RUNS = frozenset({"scenarios", "scripts", "survey"})
@@ -99,9 +106,14 @@ def digest(mutant: Change) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def row(mutant: Change, kills: Iterable[Kill]) -> Row:
+EXPLORER = "explorer"
+"""The detector that is the second one of every mutant of the loop."""
+
+
+def row(mutant: Change, kills: Iterable[Kill], unexplored: str | None = None) -> Row:
     """The row of ``mutant``, which ``kills`` kill."""
-    return Row(mutant.name, mutant.clause, digest(mutant), mutant.story, mutant.report, tuple(kills))
+    known = mutant.name, mutant.clause, digest(mutant), mutant.story, mutant.report
+    return Row(*known, tuple(kills), unexplored)
 
 
 def stale(rows: Iterable[Row], mutants: Iterable[Change]) -> Iterator[str]:
@@ -115,6 +127,8 @@ def stale(rows: Iterable[Row], mutants: Iterable[Change]) -> Iterator[str]:
             yield f"{name} has changed since it was hunted: run `make kills`"
         elif not told[name].kills:
             yield f"{name} has been killed by nothing"
+        elif (told[name].kill(EXPLORER) is None) != (told[name].unexplored is not None):
+            yield f"{name} is either killed by the explorer or missed for a reason: run `make kills`"
     for name in told.keys() - named.keys():
         yield f"{name} has a row and is no mutant: run `make kills`"
 
@@ -133,9 +147,16 @@ def parse(text: str) -> tuple[Row, ...]:
 
 
 def _row(
-    name: str, clause: str, digest: str, story: str, report: str | None, kills: list[Mapping[str, object]]
+    name: str,
+    clause: str,
+    digest: str,
+    story: str,
+    report: str | None,
+    kills: list[Mapping[str, object]],
+    unexplored: str | None = None,
 ) -> Row:
-    return Row(name, clause, digest, story, report, tuple(_kill(**kill) for kill in kills))  # type: ignore[arg-type]  # as dump wrote them
+    told = tuple(_kill(**kill) for kill in kills)  # type: ignore[arg-type]  # as dump wrote them
+    return Row(name, clause, digest, story, report, told, unexplored)
 
 
 def _kill(detector: str, unit: str, tried: int, size: int, token: str | None, breaks: list[str]) -> Kill:

@@ -29,7 +29,7 @@ from rich.text import Text
 from loopspec.clause import Clause, Level
 from loopspec.conformance.evidence import Evidence
 from loopspec.conformance.interleaving import interleaving, printable, told
-from loopspec.conformance.kills import Row, breaks_alone
+from loopspec.conformance.kills import EXPLORER, Row, breaks_alone
 from loopspec.conformance.live import Disagreement
 from loopspec.conformance.live import Report as Comparison
 from loopspec.conformance.result import (
@@ -356,7 +356,7 @@ def difference(found: Difference) -> RenderableType:
 
 
 def mutants_table(rows: Sequence[Row]) -> Table:
-    """The table of mutants: a row a mutant and detector."""
+    """The table of mutants: a row a mutant and detector, and beside it what the explorer comes to."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("mutant", overflow="fold")
     table.add_column("breaks", overflow="fold")
@@ -364,14 +364,20 @@ def mutants_table(rows: Sequence[Row]) -> Table:
     table.add_column("after", justify="right", no_wrap=True)
     table.add_column("steps", justify="right", no_wrap=True)
     table.add_column("alone", justify="center", no_wrap=True)
+    table.add_column("explorer after", justify="right")
+    table.add_column("size", justify="right", no_wrap=True)
     for row in rows:
         told = Text.assemble((row.name, "bold"), "\n", (row.story, "dim"))
         if row.report is not None:
             told.append("\n").append(row.report, "dim underline")
+        second = row.kill(EXPLORER)
+        explored = (row.unexplored or "", "") if second is None else (f"{second.tried:,}", f"{second.size:,}")
         for kill in row.kills:
-            mark = "✓" if breaks_alone(row, kill) else ""
-            table.add_row(told, row.clause, kill.detector, f"{kill.tried:,}", f"{kill.size:,}", mark)
-            told = Text()
+            if kill is not second:
+                mark = "✓" if breaks_alone(row, kill) else ""
+                cells = kill.detector, f"{kill.tried:,}", f"{kill.size:,}", mark
+                table.add_row(told, row.clause, *cells, *explored)
+                told, explored = Text(), ("", "")
     return table
 
 
@@ -387,7 +393,8 @@ def mutants_tally(rows: Sequence[Row]) -> str:
         "after: how many scenarios, scripts, calls or surveys were tried up to the kill. "
         "steps: how many are left in the smallest that kills. "
         "alone: of all clauses this one only is broken there, but for those that break along with it by "
-        f"their meaning; {len(alone):,} clauses are."
+        f"their meaning; {len(alone):,} clauses are. "
+        "explorer: schedules up to its kill, and how many pieces are left of that, or why there is none."
     )
 
 

@@ -44,12 +44,17 @@ def _streams(count: int, program: s.Program, *acts: s.Act) -> Scenario:
     return Scenario(count, False, False, program, _asleep(*acts))
 
 
+def _jobs(workers: int, program: s.Program, *acts: s.Act) -> Scenario:
+    return Scenario(0, False, False, program, _asleep(*acts), workers)
+
+
 _READER: Final = s.Spawn((s.Receive(0, 1), s.Receive(0, 1)))
 _CLOSER: Final = s.Later(1, (s.Close(0),))
 _AT_ONCE: Final = s.Later(0, ())
 _FAILS: Final = s.StartChild(0, (s.Fail(),))
 _FAILS_LATER: Final = s.StartChild(0, (s.Checkpoint(1), s.Fail()))
 _WAITS: Final = s.StartChild(0, (s.WaitEvent(0),))
+_JOB: Final = s.Spawn((s.ToThread(()),))
 _PUTS: Final = s.Spawn((s.Put(0), s.Put(1)))
 
 SMALL: Final[Mapping[str, Scope]] = {
@@ -190,6 +195,7 @@ SMALL: Final[Mapping[str, Scope]] = {
             "failing-groups",
             "a group whose children fail and wait, groups within groups, and a cancellation",
             (
+                Case(_streams(0, (s.Spawn((s.Group((_FAILS, _WAITS)),)),), s.Post(1, ()))),
                 Case(
                     _streams(
                         0,
@@ -243,14 +249,100 @@ SMALL: Final[Mapping[str, Scope]] = {
                 ),
             ),
         ),
+        Scope(
+            "two-readers",
+            "two tasks that read one stream a byte at a time, and what comes is snatched from them",
+            (
+                Case(
+                    _streams(
+                        1, (s.Spawn((s.Receive(0, 1),)), _READER), s.Send(0, 2), s.Snatch(0), s.Send(0, 1)
+                    ),
+                    "faulty",
+                ),
+            ),
+        ),
+        Scope(
+            "asked-and-cancelled",
+            "a remote call that is cancelled as it is made, one that times out and one that is answered",
+            (
+                Case(
+                    _streams(
+                        0,
+                        (
+                            s.Later(0, (s.Ask(0, 1, ()), s.CancelAsk(0))),
+                            s.Spawn((s.AwaitReply(1, 2),)),
+                        ),
+                        s.Answer(0, 0, "value"),
+                        s.Answer(1, 0, "value"),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "cancelled-at-once",
+            "tasks that take a lock and a semaphore, and are cancelled by one that runs in the same turn",
+            (
+                Case(
+                    _streams(
+                        0,
+                        (
+                            s.Spawn((s.Hold("lock", 0, ()),)),
+                            s.Spawn((s.Hold("semaphore", 0, ()),)),
+                            s.Spawn((s.CancelTask(1),)),
+                        ),
+                        s.Post(1, (s.CancelTask(0),)),
+                        s.Post(1, ()),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "jobs-on-one-worker",
+            "jobs that block the one worker, others that wait for it or for themselves, and a cancellation",
+            (
+                Case(
+                    _jobs(
+                        1, (s.Submit((s.Block(),)), _JOB, _JOB), s.Unblock(0), s.Post(1, (s.CancelTask(0),))
+                    )
+                ),
+                Case(_jobs(1, (s.Spawn((s.ToThread((s.Block(),)),)), _JOB, _JOB), s.Unblock(0))),
+                Case(
+                    _jobs(
+                        1,
+                        (
+                            s.Spawn((s.ToThread(()), s.CancelTask(1))),
+                            s.Spawn((s.ToThread((s.AskLoop((s.ToThread(()),)),)),)),
+                        ),
+                        s.Post(1, ()),
+                    )
+                ),
+            ),
+        ),
+        Scope(
+            "a-handler-on-two-workers",
+            "a stream that is handled by workers, and three bytes for it",
+            (
+                Case(
+                    Scenario(
+                        1,
+                        False,
+                        False,
+                        (s.HandleOnWorkers(0, 1),),
+                        (*(At(0, False, s.Send(0, 1)) for _ in range(2)), At(0, True, s.Send(0, 1))),
+                        2,
+                    )
+                ),
+            ),
+        ),
     )
 }
 
 
 def _wide() -> Scope:
-    cases = (case for scope in SMALL.values() for case in scope.cases)
+    cases = (case for scope in SMALL.values() for case in scope.cases if not case.scenario.workers)
     every = (Case(fitted(case.scenario, kind), kind) for case in cases for kind in kinds_for(case.scenario))
-    return Scope("wide", "every small scope, on every kernel that it can run on", tuple(dict.fromkeys(every)))
+    story = "every small scope without threads, on every kernel that it can run on"
+    return Scope("wide", story, tuple(dict.fromkeys(every)))
 
 
 WIDE: Final = _wide()
