@@ -38,7 +38,8 @@ def _reports_of_a_child(item: pytest.Item) -> list[pytest.TestReport]:
     try:
         told = hear.recv()
     except EOFError:
-        raise RuntimeError(f"{item.nodeid} took its process with it") from None
+        why = "it took its process with it"
+        return [pytest.TestReport(item.nodeid, item.location, {}, "failed", why, "call")]
     finally:
         hear.close()
         child.join()
