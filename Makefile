@@ -28,7 +28,7 @@ types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 suite: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q --full --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest -q --full --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Measurements and no tests: they say what refloop costs beside its peers, and write docs/performance.md.
 bench: $(VENV)/installed-bench

@@ -11,15 +11,18 @@ import multiprocessing
 import os
 import warnings
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
 
+HERE = Path(__file__).parent
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return None
+    if "PYTEST_XDIST_WORKER" not in os.environ or HERE not in item.path.parents:
+        return None  # it is asked about every item, wherever it is
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports_of_a_child(item):
         item.ihook.pytest_runtest_logreport(report=report)
