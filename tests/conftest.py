@@ -31,6 +31,9 @@ EVIDENCE_FILE = Path(__file__).parent.parent / "spec" / "loopspec" / FILE
 CITATIONS = pytest.StashKey[tuple[Citation, ...]]()
 WHOLE = pytest.StashKey[bool]()
 
+#: A property of a test that is shown at the end of the run, wherever the test has run.
+TOLD = "told"
+
 #: Options of pytest that leave a part of the suite out, at collection or after it.
 NARROWING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 
@@ -51,6 +54,13 @@ def pytest_report_header(config: pytest.Config) -> str:
     if config.getoption("--full"):
         return "full: the whole gate"
     return "full: off; the tests marked full are deselected, and `make test` runs them"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed"):
+        for name, told in report.user_properties:
+            if name == TOLD:
+                terminalreporter.write_line(f"{report.nodeid.partition('::')[2]}: {told}")
 
 
 def _held() -> tuple[set[str], set[threading.Thread]]:

@@ -4,17 +4,17 @@ They are of two kinds. Every small scope on every kernel is a scope that is too 
 most of them; so the rare orders of few steps are met. The families have the rest, many programs with few
 schedules each. Left out are the families whose jobs run on real threads, which cost a hundred times as much.
 
-Two processes have half of the cases each. What they come to is printed, with the seed; what fails is shown
-with the token that plays it again.
+Two processes have half of the cases each. What they come to is told at the end of the run, with the seed;
+what fails is shown with the token that plays it again.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
-import click
 import pytest
 
 from loopspec.conformance import scopes
@@ -23,6 +23,7 @@ from loopspec.conformance.explorer import Budget
 from loopspec.conformance.families import FAMILIES
 from loopspec.conformance.loops.refloop import RefloopLoop
 from loopspec.conformance.scopes import Scope
+from tests.conftest import TOLD
 
 SEED = 1
 HALVES = 2
@@ -50,7 +51,7 @@ def half(place: int, tell: Connection) -> None:
 
 
 @pytest.mark.full
-def test_a_hundred_thousand_schedules_break_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hundred_thousand_schedules_break_nothing(record_property: Callable[[str, object], None]) -> None:
     context = multiprocessing.get_context("fork")
     out = []
     for place in range(HALVES):
@@ -63,15 +64,14 @@ def test_a_hundred_thousand_schedules_break_nothing(capsys: pytest.CaptureFixtur
     for hear, process in out:
         process.join()
         hear.close()
-    with capsys.disabled():
-        for each in found:
-            met, (exercised, observable) = each.met, each.exercised
-            click.echo(
-                f"\nseed {SEED}, {each.scope.name}: {met.schedules:,} schedules, {len(met.states):,} states, "
-                f"{len(met.transitions):,} transitions, {exercised} of {observable} clauses, "
-                f"{each.seconds:.0f} s of processor time",
-                nl=False,
-            )
+    for each in found:
+        met, (exercised, observable) = each.met, each.exercised
+        record_property(
+            TOLD,
+            f"seed {SEED}, {each.scope.name}: {met.schedules:,} schedules, {len(met.states):,} states, "
+            f"{len(met.transitions):,} transitions, {exercised} of {observable} clauses, "
+            f"{each.seconds:.0f} s of processor time",
+        )
     assert [(failure.what, failure.token) for each in found for failure in each.failures] == []
     assert sum(each.met.schedules for each in found) == sum(SCHEDULES.values())
     for each in found:
