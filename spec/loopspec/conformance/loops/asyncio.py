@@ -76,11 +76,12 @@ class _Timer:
 class _Task:
     """asyncio's task; ``wait`` joins without passing a cancellation on, in either direction."""
 
-    __slots__ = ("_task", "cancel")
+    __slots__ = ("_task", "cancel", "done")
 
     def __init__(self, task: asyncio.Task[str]) -> None:
         self._task = task
         self.cancel = task.cancel
+        self.done = task.done
         task.add_done_callback(_retrieve)
 
     async def join(self) -> tuple[Outcome, str]:
@@ -240,7 +241,8 @@ class AsyncioLoop:
 
         async def outlive() -> None:
             for task in spawned:  # those that are spawned meanwhile, too
-                await task.join()
+                if not task.done():  # to wait for one that is takes steps, and they are told as the loop's
+                    await task.join()
 
         self._loop.call_soon(main)
         outliving = self._loop.create_task(outlive())
