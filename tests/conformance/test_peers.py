@@ -18,7 +18,7 @@ import pytest
 from loopspec import trace
 from loopspec.clause import select
 from loopspec.conformance import scenario as s
-from loopspec.conformance.adapter import IncompatibleError
+from loopspec.conformance.adapter import IncompatibleError, World
 from loopspec.conformance.campaign import Campaign, MakeLoop
 from loopspec.conformance.families import FAMILIES
 from loopspec.conformance.isolation import Isolated
@@ -219,6 +219,21 @@ def code_of(path: Path) -> int:
 def test_an_adapter_has_at_most_200_lines_of_code(name: str) -> None:
     module = import_module(f"loopspec.conformance.loops.{name.partition('-')[0]}")
     assert code_of(Path(str(module.__file__))) <= 200
+
+
+@pytest.mark.parametrize("make", [AnyioOnAsyncio, AnyioOnTrio])
+def test_what_is_judged_of_anyio_is_its_own(make: type[AnyioOnAsyncio | AnyioOnTrio]) -> None:
+    """And not that of the loop beneath, from which its adapter is made."""
+    made: list[AnyioOnAsyncio | AnyioOnTrio] = []
+
+    def kept(world: World) -> AnyioOnAsyncio | AnyioOnTrio:
+        made.append(make(world))
+        return made[0]
+
+    with hand() as other:
+        Lockstep(other, Scenario(0, False, False, (), ()), lambda _: None).run(kept)
+    for operation in ("group", "scope", "primitives", "sleep", "to_thread"):
+        assert getattr(made[0], operation).__module__ == "loopspec.conformance.loops.anyio", operation
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,39 @@ class _Offload:
         return anyio.from_thread.run(run)
 
 
-class AnyioOnTrio(TrioLoop):
+class _Operations:
+    """What AnyIO offers, whatever is beneath."""
+
+    _offload: _Offload
+
+    def sleep(self, delay: int) -> Awaitable[None]:
+        return anyio.sleep(delay / SECOND)
+
+    def operations(self) -> Mapping[str, Callable[[], Operation]]:
+        return _NAMES.operations()
+
+    def primitives(self) -> Primitives:
+        return Primitives(_NAMES)
+
+    def scope(self, delay: int | None) -> Scope:
+        return Scope(_NAMES, delay)
+
+    def group(self) -> Group:
+        return Group(_NAMES)
+
+    # -- worker threads
+
+    def start_workers(self, count: int) -> None:
+        self._offload.most = count
+
+    def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
+        return self._offload.to_thread(function)
+
+    def from_thread(self, job: Job) -> str:
+        return self._offload.from_thread(job)
+
+
+class AnyioOnTrio(_Operations, TrioLoop):
     """The adapter of AnyIO on trio."""
 
     version: ClassVar[str] = f"AnyIO {_VERSION} on {TrioLoop.version}"
@@ -119,32 +151,8 @@ class AnyioOnTrio(TrioLoop):
         self.start(task)
         return task
 
-    def sleep(self, delay: int) -> Awaitable[None]:
-        return anyio.sleep(delay / SECOND)
 
-    def operations(self) -> Mapping[str, Callable[[], Operation]]:
-        return _NAMES.operations()
-
-    def primitives(self) -> Primitives:
-        return Primitives(_NAMES)
-
-    def scope(self, delay: int | None) -> Scope:
-        return Scope(_NAMES, delay)
-
-    def group(self) -> Group:
-        return Group(_NAMES)
-
-    def start_workers(self, count: int) -> None:
-        self._offload.most = count
-
-    def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
-        return self._offload.to_thread(function)
-
-    def from_thread(self, job: Job) -> str:
-        return self._offload.from_thread(job)
-
-
-class AnyioOnAsyncio(AsyncioLoop):
+class AnyioOnAsyncio(_Operations, AsyncioLoop):  # type: ignore[misc] # another's primitives
     """The adapter of AnyIO on asyncio."""
 
     version: ClassVar[str] = f"AnyIO {_VERSION} on {AsyncioLoop.version}"
@@ -184,29 +192,3 @@ class AnyioOnAsyncio(AsyncioLoop):
 
     def checkpoint(self) -> Awaitable[None]:
         return anyio.lowlevel.checkpoint()
-
-    def sleep(self, delay: int) -> Awaitable[None]:
-        return anyio.sleep(delay / SECOND)
-
-    def operations(self) -> Mapping[str, Callable[[], Operation]]:
-        return _NAMES.operations()
-
-    def primitives(self) -> Primitives:  # type: ignore[override] # another's primitives, as the protocol has it
-        return Primitives(_NAMES)
-
-    def scope(self, delay: int | None) -> Scope:  # type: ignore[override] # as above
-        return Scope(_NAMES, delay)
-
-    def group(self) -> Group:  # type: ignore[override] # as above
-        return Group(_NAMES)
-
-    # -- worker threads
-
-    def start_workers(self, count: int) -> None:
-        self._offload.most = count
-
-    def to_thread(self, function: Callable[[], str]) -> Awaitable[str]:
-        return self._offload.to_thread(function)
-
-    def from_thread(self, job: Job) -> str:
-        return self._offload.from_thread(job)

@@ -222,7 +222,6 @@ class AsyncioLoop:
         self._writers: list[_Writer] = []
         self._pool: ThreadPoolExecutor | None = None
         self._spawned: list[_Task] | None = None  # those that a run alone waits for
-        self.group = _Group
         self.stop = self._loop.stop
         self.call_soon = self._loop.call_soon
         self.post = self._loop.call_soon_threadsafe
@@ -347,6 +346,9 @@ class AsyncioLoop:
 
     def primitives(self) -> _Primitives:
         return _Primitives()
+
+    def group(self) -> _Group:
+        return _Group()
 
     def scope(self, delay: int | None) -> _Scope:
         return _Scope(delay)
