@@ -11,11 +11,21 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
-from tests.mutants.generated.__main__ import SURVIVORS, TARGETS, Survivor, listed, main, stanza, told
+from tests.mutants.generated.__main__ import (
+    SURVIVORS,
+    TARGETS,
+    Survivor,
+    list_of,
+    listed,
+    main,
+    stanza,
+    told,
+)
 from tests.mutants.generated.campaign import Mutant, Results
 from tests.mutants.generated.changes import Change, changes
 from tests.mutants.generated.suite import ROOT
 from tests.mutants.generated.trial import Outcome, Told, Verdict, functions_of, put_in, replacements, tried
+from tests.mutants.generated.typed import type_checker
 
 SOURCE = '''\
 """A module."""
@@ -173,13 +183,29 @@ def test_what_was_found_out_is_read_again_but_a_survivor_is_tried_by_another_sui
     assert [later.of(first), later.of(second)] == [results.of(first), None]
 
 
-def test_the_list_of_survivors_tells_of_the_code_as_it_is_and_gives_reasons() -> None:
-    survivors = listed(SURVIVORS.read_text(encoding="utf-8"))
-    text = {name: " ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in TARGETS}
-    assert [each.name for each in survivors if each.name.old not in text[each.name.file]] == []
-    assert [each.name for each in survivors if not each.reason] == []
-    again = "\n".join(stanza(each.name, each.reason) for each in survivors)
-    assert listed(again) == survivors
+def test_the_lists_of_survivors_tell_of_the_code_as_it_is_and_give_reasons() -> None:
+    assert {*SURVIVORS.rglob("*.toml")} <= {list_of(file) for file in TARGETS}
+    for file in TARGETS:
+        survivors = listed(file)
+        text = " ".join((ROOT / file).read_text(encoding="utf-8").split())
+        assert [each.name for each in survivors if each.name.old not in text] == []
+        assert [each.name for each in survivors if not each.reason] == []
+        if survivors:
+            again = "\n".join(stanza(each.name, each.reason) for each in survivors)
+            assert again == list_of(file).read_text(encoding="utf-8")
+
+
+@pytest.mark.full  # mypy reads all of the code once
+def test_what_no_test_kills_the_type_checker_may_refuse(tmp_path: Path) -> None:
+    file = "impl/refloop/here.py"
+    source = (ROOT / file).read_text(encoding="utf-8")
+    with type_checker(tmp_path / "copy") as types:
+        assert types.refuses(file, source, source) == ""
+        refusal = types.refuses(file, f"{source}\nNONE: int = None\n", source)
+        assert types.refuses(file, source, source) == ""
+    assert refusal.startswith(f"{file}:")
+    assert refusal.endswith("[assignment]")
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_file_that_is_not_mutated_is_refused_in_one_line() -> None:

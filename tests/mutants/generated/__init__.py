@@ -4,8 +4,8 @@ The named mutants say that the suite finds what somebody has thought of. These a
 the model of the kernel, the judge and the rules, changed at every place in every way that the operators of
 mutmut know, one change at a time. What survives is one of three: a test that is missing, code that nothing
 needs, or a change that changes nothing. The first two are to be mended; what is left stands in
-``survivors.toml``, each with its reason, and the command fails when what survives is not what is written
-there.
+``survivors``, module by module, each with its reason, and the command fails when what survives is not what
+is written there.
 
 mutmut's own runner reaches functions and methods that nothing decorates, and cosmic-ray's starts the suite
 anew for every mutant. Here nearly every rule is decorated, and there are thousands of mutants. So the

@@ -1,11 +1,12 @@
 """``python -m tests.mutants.generated [FILE ...]``: the mutants of these files, or of all that are mutated.
 
-Ends with status 1 if a mutant survives that is not in ``survivors.toml``, or one is there that is none or has
-been killed. What it has found out is in ``build/mutants``; stopped, it goes on from there.
+Ends with status 1 if a mutant survives that is not in its module's list in ``survivors``, or one is there
+that is none or has been killed. What it has found out is in ``build/mutants``; stopped, it goes on there.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import tomllib
@@ -21,8 +22,11 @@ from tests.mutants.generated.campaign import Mutant, Results, imported, in_a_pro
 from tests.mutants.generated.changes import Name, changes
 from tests.mutants.generated.suite import ROOT, Suite
 from tests.mutants.generated.trial import Outcome, Verdict
+from tests.mutants.generated.typed import TypeChecker, type_checker
 
-SURVIVORS = Path(__file__).with_name("survivors.toml")
+SURVIVORS = Path(__file__).with_name("survivors")
+"""A list for each module that has any, found as the module is: ``survivors/refloop/timers.toml``."""
+
 BUILD = ROOT / "build" / "mutants"
 
 REFLOOP = (
@@ -94,12 +98,19 @@ class Survivor:
     reason: str
 
 
-def listed(text: str) -> list[Survivor]:
-    """The survivors that ``text`` lists."""
+def list_of(file: str) -> Path:
+    """Where the survivors of ``file`` are listed."""
+    return SURVIVORS / Path(*Path(file).parts[1:]).with_suffix(".toml")
+
+
+def listed(file: str) -> list[Survivor]:
+    """The survivors of ``file`` that are known."""
+    path = list_of(file)
+    if not path.exists():
+        return []
     return [
         Survivor(Name(file, each["function"], each["old"], each["new"], each.get("nth", 0)), each["reason"])
-        for file, survivors in tomllib.loads(text).items()
-        for each in survivors
+        for each in tomllib.loads(path.read_text(encoding="utf-8"))["survivor"]
     ]
 
 
@@ -120,16 +131,19 @@ def main(files: tuple[str, ...], sample: int | None, seed: int, fresh: bool) -> 
         for kept in BUILD.glob("*.json*"):
             kept.unlink()
     known = measured()
-    mutants = [mutant for file in files or TARGETS for mutant in mutants_of(file)]
+    chosen = files or TARGETS
+    mutants = [mutant for file in chosen for mutant in mutants_of(file)]
     whole = len(mutants)
     if sample is not None and sample < whole:
         mutants = [mutants[place] for place in sorted(random.Random(seed).sample(range(whole), sample))]
         click.echo(f"{sample} of {whole} mutants, drawn by seed {seed}")
     results = Results(BUILD / "results.jsonl", suite.digest(suite.detectors()))
     begun = perf_counter()
-    _try(mutants, known, results)
+    with type_checker(BUILD / f"typed-{os.getpid()}") as types:
+        _try(mutants, known, types, results)
     click.echo(f"{len(mutants)} mutants in {perf_counter() - begun:.0f} s")
-    sys.exit(told(mutants, results, listed(SURVIVORS.read_text(encoding="utf-8")), drawn=sample is not None))
+    survivors = [survivor for file in chosen for survivor in listed(file)]
+    sys.exit(told(mutants, results, survivors, drawn=sample is not None))
 
 
 def mutants_of(file: str) -> list[Mutant]:
@@ -155,12 +169,16 @@ def measured() -> Suite:
     return known
 
 
-def _try(mutants: Sequence[Mutant], known: Suite, results: Results) -> None:
+def _try(mutants: Sequence[Mutant], known: Suite, types: TypeChecker, results: Results) -> None:
     """Whatever is not known of ``mutants`` is found out, and added to ``results``."""
     todo = [mutant for mutant in mutants if results.of(mutant) is None]
     with click.progressbar(length=len(todo), label="mutants", file=sys.stderr) as bar:
 
         def tell(mutant: Mutant, outcome: Outcome, seconds: float) -> None:
+            if outcome.verdict is Verdict.SURVIVED:
+                changed = mutant.change.of(mutant.source)
+                if refusal := types.refuses(mutant.change.name.file, changed, mutant.source):
+                    outcome = Outcome(Verdict.REFUSED, refusal)
             results.add(mutant, outcome, seconds)
             bar.update(1)
 
@@ -182,12 +200,15 @@ def told(mutants: Sequence[Mutant], results: Results, survivors: Sequence[Surviv
         own = [mutant for mutant in mutants if mutant.change.name.file == file]
         found = [result for mutant in own if (result := results.of(mutant)) is not None]
         alive = {result.name: result for result in found if result.verdict is Verdict.SURVIVED}
-        endless = sum(result.verdict is Verdict.ENDLESS for result in found)
+        endless, refused = (
+            sum(result.verdict is verdict for result in found)
+            for verdict in (Verdict.ENDLESS, Verdict.REFUSED)
+        )
         killed = len(found) - len(alive)
         killed_in_all += killed
         click.echo(
-            f"{file:36} {len(own):5} mutants {killed:5} killed ({endless} endless) {len(alive):4} survive "
-            f"{killed / max(len(found), 1):7.1%}"
+            f"{file:36} {len(own):5} mutants {killed:5} killed ({endless} endless, {refused} by types) "
+            f"{len(alive):4} survive {killed / max(len(found), 1):7.1%}"
         )
         for name in sorted(alive.keys() - known):
             wrong += 1
@@ -203,7 +224,7 @@ def told(mutants: Sequence[Mutant], results: Results, survivors: Sequence[Surviv
 
 def stanza(name: Name, reason: str) -> str:
     """How the list of survivors tells of one."""
-    lines = [f'[["{name.file}"]]', f"function = {_quoted(name.function)}"]
+    lines = ["[[survivor]]", f"function = {_quoted(name.function)}"]
     lines += [f"old = {_quoted(name.old)}", f"new = {_quoted(name.new)}"]
     lines += [f"nth = {name.nth}"] if name.nth else []
     return "\n".join([*lines, f"reason = {_quoted(reason)}", ""])

@@ -48,12 +48,14 @@ class Verdict(Enum):
 
     KILLED = "killed"  #: a test failed
     ENDLESS = "endless"  #: it computed, or slept, many times as long as a test does
+    REFUSED = "refused"  #: no test failed, but the type checker refuses it
     SURVIVED = "survived"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to, and the last test that it began: the one that has killed it, if one has."""
+    """What a trial came to, and the last test that it began, the one that has killed it, if one has; or what
+    the type checker said."""
 
     verdict: Verdict
     test: str
