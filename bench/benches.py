@@ -351,6 +351,7 @@ class Outcome:
     wanted: str
     measured: str
     met: bool
+    floor: str = ""  #: what the bare loop reaches, where it is measured
 
 
 def outcomes(tables: Sequence[Table]) -> list[Outcome]:
@@ -386,14 +387,10 @@ def _of(target: Target, table: Table) -> list[Outcome]:
         if setting.startswith(target.setting) and target.peer in loops and target.of in loops:
             measured = table.against(setting, target.peer, target.of).median
             what = f"{target.table}, {setting}: {target.peer} ÷ {target.of}"
-            found.append(
-                Outcome(
-                    what,
-                    f"at least {target.least:.2f}",
-                    f"{measured:.2f}",
-                    measured >= target.least,
-                )
-            )
+            bare = FLOOR in loops and target.peer != FLOOR
+            floor = f"{table.against(setting, target.peer, FLOOR).median:.2f}" if bare else ""
+            wanted = f"at least {target.least:.2f}"
+            found.append(Outcome(what, wanted, f"{measured:.2f}", measured >= target.least, floor))
     return found
 
 

@@ -70,6 +70,15 @@ def test_a_target_is_met_from_its_ratio_on(peer: float, met: bool) -> None:
     assert outcome.met is met
 
 
+def test_beside_a_target_stands_what_the_bare_loop_reaches() -> None:
+    costs = {OURS: [10.0], "asyncio streams": [14.0], "bare epoll": [8.0]}
+    found = outcomes([Table("echo", "µs", {"64 B": costs})])
+    assert [(each.measured, each.met, each.floor) for each in found] == [
+        ("1.40", False, "1.75"),
+        ("0.80", True, ""),
+    ]
+
+
 @pytest.mark.parametrize(("microseconds", "met"), [(6.6, True), (6.7, False)])
 def test_a_rate_is_met_from_its_number_a_second_on(microseconds: float, met: bool) -> None:
     (outcome,) = outcomes([Table("judge", "µs", {"all rules on": {OURS: [microseconds]}})])
