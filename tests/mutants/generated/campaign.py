@@ -13,7 +13,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -65,11 +65,18 @@ class Mutant:
         return ".".join(parts).removesuffix(".__init__")
 
     def code(self) -> CodeType:
-        return compile(self.change.of(self.source), str(self.path), "exec", dont_inherit=True)
+        return _code_of(self.change.of(self.source), self.path)
 
     def replacements(self) -> dict[tuple[str, int], CodeType] | None:
-        original = compile(self.source, str(self.path), "exec", dont_inherit=True)
-        return replacements(original, self.code())
+        return replacements(_code_as_it_is(self.source, self.path), self.code())
+
+
+def _code_of(source: str, path: Path) -> CodeType:
+    return compile(source, str(path), "exec", dont_inherit=True)
+
+
+_code_as_it_is = cache(_code_of)
+"""What all mutants of a file are compared with."""
 
 
 @dataclass(frozen=True)
