@@ -6,7 +6,7 @@ nanoseconds: ``await sleep(2 * SECOND)``.
 """
 
 from refloop.buffers import BufferedReceiver, BufferedSender
-from refloop.cancel import Cancelled, CancelScope, fail_after, fail_at, move_on_after, move_on_at
+from refloop.cancel import CancelScope, fail_after, fail_at, move_on_after, move_on_at
 from refloop.errors import (
     BusyResourceError,
     ClosedReactorError,
@@ -23,6 +23,7 @@ from refloop.errors import (
 from refloop.groups import TaskGroup
 from refloop.here import current_reactor, current_runtime, current_task
 from refloop.kernel import LINUX, MILLISECOND, SECOND, Kernel, Poller, Waker
+from refloop.outcomes import Cancelled, Raised, Returned, WasCancelled
 from refloop.primitives import Condition, Lock, Queue, Semaphore
 from refloop.reactor import Direction, Handle, Mode, Reactor, Registration
 from refloop.runtime import Instrument, Runtime, run
@@ -37,7 +38,7 @@ from refloop.streams import (
     serve_tcp,
     serve_unix,
 )
-from refloop.tasks import Raised, Returned, State, Task, Trap, WasCancelled, checkpoint
+from refloop.tasks import State, Task, Trap, checkpoint
 from refloop.timers import Timer
 from refloop.waits import Event, notify_closing, sleep, sleep_until, wait_readable, wait_writable
 from refloop.workers import (

@@ -27,21 +27,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from refloop.here import current_reactor, current_task
+from refloop.outcomes import Cancelled
 
 if TYPE_CHECKING:
     from refloop.tasks import Home, Task
     from refloop.timers import Timer
-
-
-class Cancelled(BaseException):
-    """The task is cancelled; ``scope`` is the cancel scope that will absorb this.
-
-    It derives from BaseException because it is no error that a handler could mend. Let it through.
-    """
-
-    def __init__(self, scope: CancelScope) -> None:
-        super().__init__("cancelled")
-        self.scope = scope
 
 
 class CancelScope:

@@ -1,7 +1,7 @@
 """The errors that refloop raises of its own accord, in one place so that a reader sees them side by side.
 
 What the operating system reports stays what it is, an ``OSError``. Cancellation is no error and lives with
-the scopes that issue it, in :mod:`refloop.cancel`.
+the other ways in which a task ends, in :mod:`refloop.outcomes`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ForkedError(RuntimeError):
 class TaskCancelledError(Exception):
     """The joined task was cancelled, and so has neither value nor error.
 
-    It is no :class:`~refloop.cancel.Cancelled`: nobody has cancelled the one who joins.
+    It is no :class:`~refloop.outcomes.Cancelled`: nobody has cancelled the one who joins.
     """
 
 

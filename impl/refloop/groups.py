@@ -12,8 +12,9 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple
 
-from refloop.cancel import Cancelled, CancelScope
+from refloop.cancel import CancelScope
 from refloop.here import current_task
+from refloop.outcomes import Cancelled
 from refloop.tasks import CHECKPOINT, Home, ParkingLot, Task, Trap, suspend
 
 T = TypeVar("T")

@@ -18,9 +18,10 @@ from collections import deque
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from refloop.cancel import Cancelled, CancelScope
+from refloop.cancel import CancelScope
 from refloop.errors import WouldBlockError
 from refloop.here import current_task
+from refloop.outcomes import Cancelled
 from refloop.tasks import ParkingLot, Task, suspend
 
 T = TypeVar("T")

@@ -28,8 +28,9 @@ from typing import Final, TypeVar, TypeVarTuple
 from refloop.errors import DeadlockError
 from refloop.here import here
 from refloop.kernel import LINUX, Kernel
+from refloop.outcomes import Returned
 from refloop.reactor import Reactor
-from refloop.tasks import DONE, Home, Returned, Task, Trap
+from refloop.tasks import DONE, Home, Task, Trap
 from refloop.workers import WORKERS, Worker, Workers
 
 T = TypeVar("T")

@@ -19,13 +19,13 @@ import types
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
-from dataclasses import dataclass
 from enum import Enum
 from itertools import repeat
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from refloop.cancel import Cancelled, CancelScope
+from refloop.cancel import CancelScope
 from refloop.errors import TaskCancelledError
+from refloop.outcomes import Cancelled, Outcome, Raised, Returned, WasCancelled
 
 if TYPE_CHECKING:
     from refloop.runtime import Runtime
@@ -104,28 +104,6 @@ def woken_once(state: State) -> tuple[State | None, State | None]:
     woken = LIFE[state, Move.WAKE]
     assert woken is not None
     return LIFE[woken, Move.WAKE], LIFE[woken, Move.STEP]
-
-
-@dataclass(frozen=True, slots=True)
-class Returned(Generic[T_co]):
-    """The task returned ``value``."""
-
-    value: T_co
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """The task raised ``error``."""
-
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class WasCancelled:
-    """The task was cancelled, and let the cancellation through."""
-
-
-Outcome: TypeAlias = Returned[T_co] | Raised | WasCancelled
 
 
 class Trap(ABC):

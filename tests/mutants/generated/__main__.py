@@ -42,7 +42,7 @@ REFLOOP = (
         "runtime",
         "streams",
     ),
-    *("buffers", "kernel", "signals", "here"),
+    *("buffers", "kernel", "signals", "here", "outcomes"),
 )
 RULES = (
     *(
