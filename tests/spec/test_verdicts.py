@@ -19,8 +19,10 @@ import pytest
 
 from loopspec.clause import Clause, register
 from loopspec.judge import Judge
-from loopspec.trace import EVENTS
+from loopspec.server import ServerRule
+from loopspec.trace import EVENTS, Event
 from tests.spec.strange import strange
+from tests.spec.strange_servers import strange_server
 
 FILE = Path(__file__).with_name("verdicts.json")
 EVENTS_A_RUN = 64
@@ -40,12 +42,19 @@ class Stands(TypedDict):
     said: str
 
 
+def run_for(entry: Clause, seed: int) -> Iterator[Event]:
+    """The run that ``seed`` draws for the rule of ``entry``."""
+    if isinstance(first := entry.rule(), ServerRule):
+        return strange_server(sorted(first.binds), EVENTS_A_RUN, seed)
+    types = sorted({*entry.watches, *entry.also}, key=lambda cls: cls.__name__)
+    return strange(types, EVENTS_A_RUN, seed)
+
+
 def judged(entry: Clause, seed: int) -> Iterator[str]:
     """All that the rule of ``entry`` says of the run that ``seed`` draws."""
-    types = sorted({*entry.watches, *entry.also}, key=lambda cls: cls.__name__)
     judge = Judge([entry], frozenset(EVENTS))
     finding = judge.findings[entry.id]
-    for event in strange(types, EVENTS_A_RUN, seed):
+    for event in run_for(entry, seed):
         before = finding.exercised
         judge.after(event)
         yield "." * (finding.exercised - before)
