@@ -176,7 +176,7 @@ class BoundedBypass:
         waited = self.waiting.ready.get(dispatched, now) < self.dispatches
         waiting = self.waiting.after(event, now)
         if not waiting.ready:
-            after = BoundedBypass(waiting, now)
+            after = BoundedBypass(waiting)
             return Kept(after) if waited else after
         runs = (*self.runs.get(event.registration, ())[-_BYPASS:], now)
         after = BoundedBypass(waiting, now, self.runs.put(event.registration, runs))
@@ -549,7 +549,7 @@ class Capped:
 
     def _turns(self) -> Progress:
         if not self.moved and not self.accepted:
-            return self if not self.said else replace(self, said=False)
+            return self
         left = [stream for stream in self.moved if self.owed[stream] > 0]
         after = Capped(self.owed, pending=self.pending)
         return Kept(after) if left or (self.accepted and self.pending > 0) else after

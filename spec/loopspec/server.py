@@ -124,7 +124,8 @@ class Asked(NamedTuple):
 class Client(NamedTuple):
     """One client, as far as its own acts and receipts tell.
 
-    ``here``: neither has it gone nor has it been told the end; ``finished``: it sends no more.
+    ``here``: neither has it gone nor has it been told the end; ``finished``: it sends no more; ``served``: it
+    has received something.
     """
 
     here: bool = True
@@ -133,7 +134,7 @@ class Client(NamedTuple):
     begun: bytes = b""
     asked: tuple[Asked, ...] = ()
     partial: bytes = b""
-    received: int = 0
+    served: bool = False
 
 
 class World(NamedTuple):
@@ -152,7 +153,7 @@ class World(NamedTuple):
 
     def after(self, event: Event) -> World:
         """The world after ``event``."""
-        world = self if self.wrong is self.unordered is None else self._replace(wrong=None, unordered=None)
+        world = self._replace(wrong=None, unordered=None)
         match event:
             case Connect(stream=stream):
                 return world._with(stream, Client())
@@ -198,7 +199,7 @@ class World(NamedTuple):
                 )
             world = world._answered(stream, client.asked[0], given)
             client = client._replace(asked=client.asked[1:])
-        client = client._replace(partial=partial, received=client.received + len(data))
+        client = client._replace(partial=partial, served=True)
         world = world._with(stream, client)
         return world._replace(wrong=world.wrong or _misbegun(stream, client))
 
@@ -397,7 +398,7 @@ class SequentialStarves(ServerRule):
         first, client = here[0]
         if client.finished and not client.reading:
             return None  # it may have been served to its end, and be here only since it does not look
-        served = tuple(stream for stream, one in here[1:] if one.received)
+        served = tuple(stream for stream, one in here[1:] if one.served)
         if served:
             return f"nobody served behind client {first}, who is here", f"{_named(served)} has been served"
         if not client.asked and not client.finished and (rest.main, rest.on) != ("recv", first):

@@ -14,9 +14,18 @@ from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from loopspec.trace import Event, WaitReturn
+from loopspec.work import SUBMIT
 
 _NUMBERS = ((0, 0, 1), (0, 1, 2), (0, 1, 1, 2, 3, 64, 70_000, 300_000, 2_000_000_000))
 """What numbers a run is made of: few names, or also what is beyond the bounds that clauses set."""
+
+_WORDS = {
+    "thread": ("loop", "loop", "a"),
+    "name": (SUBMIT, "connect", "epoll_ctl", "a"),
+    "on": ("socket", "regular file"),
+    "error": ("EAGAIN", "EINPROGRESS", "EPERM", "EMFILE"),
+}
+"""What fields are made of in whose words there is meaning. All others are made of two that have none."""
 
 
 def strange(types: Sequence[type], count: int, seed: int) -> Iterator[Event]:
@@ -31,7 +40,7 @@ def strange(types: Sequence[type], count: int, seed: int) -> Iterator[Event]:
         turn += kind is WaitReturn or draw.random() < 0.1
         now += draw.choice((0, 0, 1, 2))
         values = {
-            name: turn if name == "turn" else now if name == "at" else _value(hint, numbers, draw)
+            name: turn if name == "turn" else now if name == "at" else _value(name, hint, numbers, draw)
             for name, hint in _hints(kind)
         }
         make: Callable[..., Event] = kind
@@ -43,23 +52,23 @@ def _hints(kind: type) -> tuple[tuple[str, object], ...]:
     return tuple(get_type_hints(kind).items())
 
 
-def _value(hint: object, numbers: Sequence[int], draw: random.Random) -> object:
+def _value(name: str, hint: object, numbers: Sequence[int], draw: random.Random) -> object:
     arguments = get_args(hint)
     match get_origin(hint):
         case origin if origin is Literal:
             return draw.choice(arguments)
         case origin if origin is UnionType:
             inner = draw.choice(arguments)
-            return None if inner is NoneType else _value(inner, numbers, draw)
+            return None if inner is NoneType else _value(name, inner, numbers, draw)
         case origin if origin is tuple and arguments[-1:] == (...,):
-            return tuple(_value(arguments[0], numbers, draw) for _ in range(draw.randrange(3)))
+            return tuple(_value(name, arguments[0], numbers, draw) for _ in range(draw.randrange(3)))
         case origin if origin is tuple:
-            return tuple(_value(each, numbers, draw) for each in arguments)
+            return tuple(_value(name, each, numbers, draw) for each in arguments)
         case _:
-            return _plain(hint, numbers, draw)
+            return _plain(name, hint, numbers, draw)
 
 
-def _plain(hint: object, numbers: Sequence[int], draw: random.Random) -> object:
+def _plain(name: str, hint: object, numbers: Sequence[int], draw: random.Random) -> object:
     match getattr(hint, "__supertype__", hint):
         case kind if kind is bool:
             return draw.random() < 0.5
@@ -68,6 +77,6 @@ def _plain(hint: object, numbers: Sequence[int], draw: random.Random) -> object:
         case kind if kind is bytes:
             return draw.choice((b"", b"a", b"ab"))
         case kind if kind is str:
-            return draw.choice(("a", "a", "b"))
+            return draw.choice(_WORDS.get(name, ("a", "a", "b")))
         case kind:
             raise TypeError(f"no value of {kind} is drawn: say here which")

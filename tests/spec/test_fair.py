@@ -184,6 +184,24 @@ def test_dispatches_before_anybody_was_ready_are_no_bypass() -> None:
     assert exercised(BYPASS, *trace) == 1
 
 
+@pytest.mark.clause(BYPASS, "55fdb553")
+def test_a_handler_that_has_had_its_turn_is_owed_the_next_one_too() -> None:
+    """Once it waited beside another, and once when nobody else did: the table outlives both."""
+    both = armed(0), armed(1), named(1, 0, 1), ran(1, 1), ran(1, 0)
+    alone = named(2, 1), ran(2, 0), ran(2, 1)
+    trace = *both, *alone, Send(1, b"a"), ran(3, 0), ran(4, 0), ran(5, 0), ran(5, 1)
+    violation = refusal(
+        BYPASS,
+        trace,
+        len(trace) - 2,
+        "registration 1, ready, is dispatched before another is for the third time",
+        "registration 0 was dispatched three times meanwhile",
+    )
+    judge_of = judge(BYPASS, *trace)
+    assert judge_of.violations == [violation]
+    assert judge_of.findings[BYPASS].exercised == 3
+
+
 # --- tasks ----------------------------------------------------------------------------------------------
 
 
@@ -228,6 +246,16 @@ def test_a_favourite_is_found_among_hundreds() -> None:
     assert refused(STEPS, *trace).observed == "task 7 was resumed and is two steps ahead"
 
 
+@pytest.mark.clause(STEPS, "ead0bb74")
+@pytest.mark.parametrize(("tasks", "followed"), [(8, True), (9, False)])
+def test_of_many_tasks_the_first_eight_are_followed(tasks: int, *, followed: bool) -> None:
+    last = tasks - 1
+    violations = judge(STEPS, *spawned(*range(tasks)), *stepped(last, last)).violations
+    assert [violation.observed for violation in violations] == (
+        [f"task {last} was resumed and is two steps ahead"] if followed else []
+    )
+
+
 # --- phases ---------------------------------------------------------------------------------------------
 
 BUSY = armed(0), TimerArm(0, 0, 0, 5, 5), Enqueue(0, 0), named(1, 0, at=5)
@@ -269,6 +297,18 @@ def test_a_phase_whose_work_is_gone_is_not_owed() -> None:
 def test_what_comes_during_a_turn_is_owed_in_the_next() -> None:
     trace = named(1, at=5), armed(0, turn=1), TimerArm(1, 0, 5, 0, 5), Enqueue(1, 0), wait(1)
     assert exercised(PHASES, *trace) == 0
+
+
+@pytest.mark.clause(PHASES, "b899c437")
+@pytest.mark.parametrize(("threads", "remembered"), [(2, True), (64, True), (65, False)])
+def test_callbacks_that_ran_before_their_posts_were_told_of_are_owed_nothing(
+    threads: int, *, remembered: bool
+) -> None:
+    """Of 64 that the loop was faster with; from more threads than that no posts are expected at a time."""
+    ran_first = [Run(1, callback) for callback in range(threads)]
+    told = [Post(1, callback, "a") for callback in range(threads)]
+    violations = judge(PHASES, named(1), *ran_first, wait(1), *told, named(3), wait(3)).violations
+    assert [violation.position for violation in violations] == ([] if remembered else [2 * threads + 3])
 
 
 # --- clients --------------------------------------------------------------------------------------------
@@ -316,9 +356,72 @@ def test_a_delay_that_no_silent_client_makes_is_not_this_clauses(trace: tuple[Ev
 
 
 @pytest.mark.clause(SILENT, "78957baf")
+def test_whoever_is_delayed_after_a_refusal_is_told_of_too() -> None:
+    """All who are silent are named, and all who are delayed, each once for what it has sent."""
+    first = QUIET, BUSY_CLIENT, Connect(2, echo=True), Send(1, b"ab"), wait(1), ASLEEP
+    second = Connect(3, echo=True), Connect(4, echo=True), Send(3, b"a"), Send(4, b"abc"), ASLEEP
+    trace = *first, *second
+    assert judge(SILENT, *trace).violations == [
+        refusal(
+            SILENT,
+            trace,
+            len(first) - 1,
+            "what clients have sent comes back although client 0, 2 is silent",
+            "the server sleeps, and owes client 1 of 2 bytes",
+        ),
+        refusal(
+            SILENT,
+            trace,
+            len(trace) - 1,
+            "what clients have sent comes back although client 0, 2 is silent",
+            "the server sleeps, and owes client 3 of 1 bytes, client 4 of 3 bytes",
+        ),
+    ]
+
+
+@pytest.mark.clause(SILENT, "78957baf")
+@pytest.mark.parametrize(
+    "trace",
+    [
+        (ASLEEP,),
+        (wait(1), named(2), ASLEEP),
+        (wait(1), named(2), wait(2), named(3), ASLEEP),
+        (wait(1), Suspend("worker")),
+        (wait(1), Receive(1, b"ab"), ASLEEP),
+        (wait(1), HalfClose(0), ASLEEP),
+    ],
+    ids=[
+        "before its first wait",
+        "after a wait",
+        "after another",
+        "another thread",
+        "all came back",
+        "nobody is silent any more",
+    ],
+)
+def test_a_server_rests_only_asleep_in_its_wait(trace: tuple[Event, ...]) -> None:
+    sent = QUIET, BUSY_CLIENT, Send(1, b"ab")
+    assert judge(SILENT, *sent, *trace).violations == []
+
+
+@pytest.mark.clause(SILENT, "78957baf")
+def test_what_is_sent_while_the_server_waits_keeps_it_from_sleep() -> None:
+    trace = QUIET, BUSY_CLIENT, wait(1), Send(1, b"ab"), ASLEEP
+    assert refused(SILENT, *trace).observed == "the server sleeps, and owes client 1 of 2 bytes"
+
+
+@pytest.mark.clause(SILENT, "78957baf")
+def test_a_client_is_served_when_the_last_byte_has_come_back() -> None:
+    sent = QUIET, BUSY_CLIENT, Send(1, b"abc"), Receive(1, b"a")
+    assert exercised(SILENT, *sent, Receive(1, b"b")) == 0
+    assert exercised(SILENT, *sent, Receive(1, b"bc")) == 1
+
+
+@pytest.mark.clause(SILENT, "78957baf")
 def test_whom_a_server_without_descriptors_cannot_accept_is_not_told_of_here() -> None:
-    trace = QUIET, Exhausted(1), BUSY_CLIENT, Send(1, b"ab"), wait(1), ASLEEP, Quiescent(1)
-    assert exercised(SILENT, *trace) == 0
+    short = QUIET, Exhausted(1)
+    trace = BUSY_CLIENT, Connect(2, echo=True), Send(1, b"ab"), wait(1), ASLEEP, Quiescent(1)
+    assert exercised(SILENT, *short, *trace) == 0
 
 
 # --- one turn of one client -----------------------------------------------------------------------------
@@ -350,3 +453,28 @@ def test_a_turn_that_accepts_more_is_refused_once() -> None:
     assert refused(CAPPED, *trace) == refusal(
         CAPPED, trace, MOST_ACCEPTS, "at most 100 connections are accepted in turn 1", "101 were"
     )
+
+
+@pytest.mark.clause(CAPPED, "5b074a97")
+def test_what_was_refused_in_one_turn_is_refused_in_the_next_too() -> None:
+    """What clients are owed, and how many wait to be accepted, outlives a refusal and a turn."""
+    sent: list[Event] = [
+        *(Connect(0, echo=True), Connect(1, echo=True)),
+        *(Send(0, 2 * MUCH + b"abc"), Send(1, MUCH + b"ab")),
+    ]
+    turns: list[Event] = [
+        *(Receive(0, MUCH + b"a"), Receive(1, MUCH), named(2), Receive(0, MUCH + b"b"), Receive(1, b"a")),
+        *(named(3), Receive(0, b"c"), Receive(1, b"b"), named(4)),
+    ]
+    several = judge(CAPPED, *sent, *turns)
+    assert [violation.position for violation in several.violations] == [4, 7]
+    assert several.findings[CAPPED].exercised == 4  # both refusals, and the turns that left something
+
+    crowd: list[Event] = [Connect(number, echo=True) for number in range(2 * MOST_ACCEPTS + 3)]
+    turn: list[Event] = [Accept(1, 0, None)] * (MOST_ACCEPTS + 1)
+    accepting = judge(CAPPED, *crowd, *turn, named(2), *turn, named(3), Accept(3, 0, None), named(4))
+    assert [violation.position for violation in accepting.violations] == [
+        len(crowd) + MOST_ACCEPTS,
+        len(crowd) + 2 * MOST_ACCEPTS + 2,
+    ]
+    assert accepting.findings[CAPPED].exercised == 4
