@@ -111,12 +111,12 @@ class HandlerTerminates:
             case Dispatch() | TimerFire() | Run() | Step():
                 return HandlerTerminates(event)
             case Hang(thread="loop") if self.within is not None:
-                return Broken(f"{_within(self.within)} ends", "it does not", HandlerTerminates())
+                return Broken(f"{_within(self.within)} ends", "it does not", None)
             case _:
                 return self
 
 
-_TERMINATED = Kept(HandlerTerminates())
+_TERMINATED = Kept(None)
 
 
 def _within(start: Dispatch | TimerFire | Run | Step) -> str:
@@ -165,9 +165,9 @@ class KernelReports:
                 return Broken(
                     f"a report of fd {fd} with mask {mask:#x}: it is ready",
                     f"with mask {reported:#x}" if reported else "there is none",
-                    KernelReports(),
+                    None,
                 )
-        return Kept(KernelReports())
+        return Kept(None)
 
 
 @clause(

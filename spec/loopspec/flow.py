@@ -40,7 +40,6 @@ def _written(event: Await) -> tuple[int, ...]:
     Profile.LOOP,
     source="write(2), partial writes; STREAM.WRITE.PARTIAL",
     watches={Write: "stream", Receive: "stream", Await: _written},
-    also={Connect: "stream"},
 )
 @value
 class KeepsSuffix:
@@ -51,7 +50,7 @@ class KeepsSuffix:
 
     owed: bytes = b""
     partial: bool = False
-    over: bool = False  # broken, or an echo server's, whose writes are not told
+    over: bool = False  # broken, or what is received was never told as written, as with an echo server
 
     def after(self, event: Event) -> Progress:
         match event:
@@ -67,8 +66,6 @@ class KeepsSuffix:
                 left = self.owed[len(data) :]
                 after = KeepsSuffix(left, self.partial and bool(left))
                 return Kept(after) if self.partial and data else after
-            case Connect(echo=True):
-                return KeepsSuffix(over=True)
             case _:
                 return self
 
@@ -167,5 +164,5 @@ class BufferBounded:
         return Broken(
             f"at most {mark} + {self.largest} bytes are held for stream {stream}",
             f"{held} are held",
-            BufferBounded(),
+            None,
         )

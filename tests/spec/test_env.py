@@ -36,7 +36,7 @@ from loopspec.trace import (
     WaitReturn,
     Worked,
 )
-from tests.spec.judging import exercised, refusal, refused
+from tests.spec.judging import exercised, judge, refusal, refused
 
 CLOCK = "ENV.CLOCK.MONOTONIC"
 HANDLER = "ENV.HANDLER.TERMINATES"
@@ -68,6 +68,14 @@ def test_a_clock_that_runs_or_stands_is_kept() -> None:
 def test_an_earlier_instant_is_refused(later: Event) -> None:
     trace = WaitReturn(1, 5, (), 8), later
     assert refused(CLOCK, *trace) == refusal(CLOCK, trace, 1, "an instant from 5 ns on", "it is 4 ns")
+
+
+@pytest.mark.clause(CLOCK, "56e073e3")
+def test_an_instant_is_held_against_the_latest_even_if_that_was_refused() -> None:
+    instants = [WaitReturn(1, at, (), 8) for at in (5, 4, 4, 3, 4)]
+    judge_of = judge(CLOCK, *instants)
+    assert [violation.position for violation in judge_of.violations] == [1, 3]
+    assert judge_of.findings[CLOCK].exercised == 3  # both refusals, and the last
 
 
 # --- handlers ---------------------------------------------------------------------------------------------

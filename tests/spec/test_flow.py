@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from loopspec.flow import HandedOver
+from loopspec.judge import Kept
 from loopspec.trace import (
     Await,
     Buffered,
@@ -38,7 +40,7 @@ def test_a_write_that_goes_on_where_it_stopped_is_kept() -> None:
 @pytest.mark.clause(SUFFIX, "b8b61843")
 @pytest.mark.parametrize("data", [b"ab", b"d", b"dc"], ids=["again", "with a gap", "out of order"])
 def test_a_write_that_goes_on_elsewhere_is_refused_once(data: bytes) -> None:
-    trace = (*PARTIAL, Receive(0, data), Receive(0, data))
+    trace = *PARTIAL, Receive(0, data), Receive(0, data), Write(2, 0, b"efgh"), WAITS, Receive(0, data)
     assert refused(SUFFIX, *trace) == refusal(
         SUFFIX,
         trace,
@@ -50,13 +52,28 @@ def test_a_write_that_goes_on_elsewhere_is_refused_once(data: bytes) -> None:
 
 @pytest.mark.clause(SUFFIX, "b8b61843")
 def test_a_write_that_was_not_partial_is_not_this_clause_s() -> None:
-    assert exercised(SUFFIX, Write(1, 0, b"ab"), Receive(0, b"x"), WAITS, Receive(0, b"y")) == 0
+    strays = Write(1, 0, b"ab"), Receive(0, b"x")
+    assert exercised(SUFFIX, *strays, WAITS, Receive(0, b"y")) == 0
+    assert exercised(SUFFIX, *strays, *PARTIAL) == 0
     assert exercised(SUFFIX, Connect(0, echo=True), WAITS, Receive(0, b"x")) == 0
+
+
+@pytest.mark.clause(SUFFIX, "b8b61843")
+def test_of_many_bytes_the_refusal_shows_the_first_sixteen() -> None:
+    trace = Write(1, 0, b"0123456789abcdefgh"), WAITS, Receive(0, b"xxxxxxxxxxxxxxxxxxxx")
+    assert refused(SUFFIX, *trace) == refusal(
+        SUFFIX,
+        trace,
+        2,
+        "the 18 bytes that were left of the write, in order: b'0123456789abcdef'…",
+        "20 bytes that are not: b'xxxxxxxxxxxxxxxx'…",
+    )
 
 
 @pytest.mark.clause(HANDED, "f050e18b")
 def test_what_the_client_has_received_has_been_handed_over() -> None:
     assert exercised(HANDED, Write(1, 0, b"ab"), Receive(0, b"ab"), Room(1, 0)) == 1
+    assert HandedOver(2).after(Receive(0, b"ab")) == Kept(None), "nothing of it needs to be remembered"
 
 
 @pytest.mark.clause(HANDED, "f050e18b")
