@@ -289,11 +289,27 @@ def test_a_life_breaks_a_clause_just_if_the_table_refuses_it(moves: list[Move]) 
     assert (seen[0][1] if seen else None) == refused_at
 
 
-@given(st.lists(st.sampled_from(Move), max_size=12))
-def test_a_life_within_the_table_keeps_its_state_and_its_facts_together(moves: list[Move]) -> None:
-    state, facts = State.NEW, call.Facts()
-    for move in moves:
-        to = LIFE[state, move]
+def test_every_move_within_the_table_leads_to_the_facts_that_its_state_stands_for() -> None:
+    """What a life of any length comes to: it begins with no facts, and each move keeps the two together."""
+    assert call.FACTS[State.NEW] == call.Facts()
+    for (state, move), to in LIFE.items():
         if isinstance(to, State):
-            state, facts = to, call.told(facts, move)
-    assert facts == call.FACTS[state]
+            assert call.told(call.FACTS[state], move) == call.FACTS[to], (state, move)
+
+
+KINDS: dict[State, set[Callable[[call.Facts], bool]]] = {
+    State.NEW: set(),
+    State.RUNNING: set(),
+    State.SUSPENDED: set(),
+    State.WOKEN: set(),
+    State.PENDING: {call.nonblocking},
+    State.ANSWERED: {call.nonblocking, call.synchronous, call.finished},
+    State.WAITED: {call.blocking, call.synchronous, call.finished},
+    State.SETTLED: {call.nonblocking, call.asynchronous, call.finished},
+}
+
+
+@pytest.mark.parametrize("state", State)
+def test_of_which_kinds_a_call_is_in_each_state(state: State) -> None:
+    kinds = call.blocking, call.nonblocking, call.synchronous, call.asynchronous, call.finished
+    assert {kind for kind in kinds if kind(call.FACTS[state])} == KINDS[state]

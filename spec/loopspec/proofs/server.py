@@ -77,14 +77,14 @@ def _rest(main: Where = Where.WAIT, processes: int = 1, threads: int = 1, descri
 # --- the architectures --------------------------------------------------------------------------------
 
 
-def sequential_starves(who: Who, main: Where, on: int, served: int) -> Seen[SequentialStarves]:
+def sequential_starves(who: Who, main: Where, on: int, served: bool) -> Seen[SequentialStarves]:
     """A rest is refused exactly if somebody was served behind the first who is here, or the first is silent
     and the server is not in a recv of his.
 
-    pre: 0 <= served and who is not Who.GONE
-    post: _.breaks == (served > 0 or (who is Who.SILENT and not (main is Where.RECV and on == 0)))
+    pre: who is not Who.GONE
+    post: _.breaks == (served or (who is Who.SILENT and not (main is Where.RECV and on == 0)))
     """
-    second = _ASKS._replace(received=served)
+    second = _ASKS._replace(served=served)
     rest = AtRest(1, 1, 9, main.value, on, ())
     return after(SequentialStarves(World(Map({0: who.value, 1: second})), SEQUENTIAL), rest)
 
