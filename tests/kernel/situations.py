@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from loopspec.conformance.drawing import LONG
 from loopspec.kernel.calls import (
     Abort,
     Accept,
@@ -33,7 +34,7 @@ from loopspec.kernel.calls import (
     Shutdown,
     Write,
 )
-from loopspec.kernel.state import EDGE, IN, OUT, RDHUP
+from loopspec.kernel.state import EDGE, EXCLUSIVE, IN, OUT, RDHUP, Limits
 from tests.kernel.asking import add, n, wait
 
 WATCHER = n(0)
@@ -43,9 +44,6 @@ CLOSED = n(14)
 PORT, NOBODYS = 1, 7
 """A port that listeners listen on, and one that nobody does."""
 
-LONG = 1_000_000_000_000
-"""Nanoseconds that no run lives to see."""
-
 ONE = (1).to_bytes(8, "little")
 MOST = ((1 << 64) - 2).to_bytes(8, "little")
 MORE = b"\xff" * 8
@@ -54,12 +52,14 @@ MORE = b"\xff" * 8
 
 @dataclass(frozen=True)
 class Situation:
-    """``setup`` and then the question about number ``asked``; ``others`` are what it is connected with."""
+    """``setup`` and then the question about number ``asked``; ``others`` are what it is connected with.
+    ``opens``: it is of interest how many numbers there are, and descriptors are opened too."""
 
     setup: tuple[Call, ...]
     asked: int = 1
     watched: tuple[int, ...] = (1,)
     others: tuple[int, ...] = ()
+    opens: bool = False
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -89,6 +89,9 @@ _SERVER_FINISHED: tuple[Call, ...] = (Shutdown(n(3), How.WR), Write(n(2), b"a"),
 #: A pipe takes two units whole or not at all, so that there is no telling how much of more it takes at once.
 _THREE: tuple[Call, ...] = (Write(n(2), b"ab"), Write(n(2), b"c"))
 _FOUR: tuple[Call, ...] = (Write(n(2), b"ab"), Write(n(2), b"cd"))
+
+#: All numbers that two descriptors beside the watcher leave.
+_FILLING: tuple[Call, ...] = (Dup(WATCHER),) * (Limits().numbers - 3)
 
 
 def _reader(*calls: Call) -> Situation:
@@ -120,13 +123,22 @@ def _kept(situation: Situation) -> Situation:
     return replace(situation, setup=(*situation.setup, Dup(n(situation.asked))))
 
 
+_WATCHED_EXCLUSIVELY = Situation((_PAIR, OpenEpoll(), add(3, 1, IN | EXCLUSIVE)), watched=(1, 2))
+
 SITUATIONS: dict[str, Situation] = {
-    "a closed number": Situation((), watched=()),
+    "a closed number": Situation((), watched=(), opens=True),
     "an epoll": Situation((OpenEpoll(),)),
     "an epoll with something ready": Situation(
         (OpenEpoll(), OpenEvent(1, nonblocking=True), add(1, 2, IN)), others=(2,)
     ),
     "an epoll that watches the other": Situation((OpenEpoll(), add(1, 0, IN)), watched=()),
+    # -- descriptors
+    "the last number": Situation((_PIPE, *_FILLING[1:]), opens=True),
+    "no number left": Situation((_PIPE, *_FILLING), opens=True),
+    "a listener, and no number left": Situation((*_LISTENING, *_FILLING)),
+    "a listener with somebody in its queue, and no number left": Situation(
+        (*_CONNECTED, *_FILLING[1:]), watched=(1,)
+    ),
     # -- pipes
     "the reading end of a pipe": _reader(),
     "the reading end of a pipe, with data": _reader(*_THREE),
@@ -162,6 +174,10 @@ SITUATIONS: dict[str, Situation] = {
     ),
     "a Unix stream that has told of its reset": _gone(
         _unix(Write(n(1), b"ab"), Close(n(2)), GetError(n(1))), 2
+    ),
+    "a Unix stream that is watched exclusively": replace(_WATCHED_EXCLUSIVELY, asked=1, others=(2,)),
+    "a Unix stream, the other side of one watched exclusively": replace(
+        _WATCHED_EXCLUSIVELY, asked=2, others=(1,)
     ),
     # -- TCP
     "a fresh socket": Situation((_SOCKET,)),

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from loopspec.conformance.drawing import LONG, SHORT
 from loopspec.conformance.live import Report, Run, UnaskableError
 from loopspec.conformance.machine import Machine
 from loopspec.kernel.calls import (
@@ -42,6 +43,13 @@ from loopspec.kernel.calls import (
     How,
     Listen,
     Opened,
+    OpenEpoll,
+    OpenEvent,
+    OpenFile,
+    OpenPair,
+    OpenPipe,
+    OpenSocket,
+    OpenTimer,
     Outcome,
     Read,
     Result,
@@ -71,7 +79,7 @@ from loopspec.kernel.state import (
 )
 from loopspec.kernel.step import must_go_on, step
 from tests.kernel.asking import OTHER, WORKER, add, delete, mod, n, wait
-from tests.kernel.situations import CLOSED, LONG, MORE, NOBODYS, ONE, PORT, SITUATIONS, WATCHER, Situation
+from tests.kernel.situations import CLOSED, MORE, NOBODYS, ONE, PORT, SITUATIONS, WATCHER, Situation
 
 FILE = Path(__file__).with_name("every_call.txt")
 
@@ -95,6 +103,7 @@ WAITING: dict[str, Question] = {
     "connect to nobody": one(lambda fd: Connect(fd, NOBODYS)),
     "accept": one(Accept),
     "wait": one(lambda fd: EpollWait(fd, 2, LONG)),
+    "wait a little": one(lambda fd: EpollWait(fd, 2, SHORT)),
 }
 
 ASKED: dict[str, Question] = {
@@ -125,6 +134,16 @@ ASKED: dict[str, Question] = {
     "add itself": one(lambda fd: add(fd, fd, IN)),
 }
 
+OPENING: dict[str, Question] = {
+    "pipe": one(lambda _: OpenPipe()),
+    "pair": one(lambda _: OpenPair()),
+    "socket": one(lambda _: OpenSocket()),
+    "event": one(lambda _: OpenEvent(2)),
+    "timer": one(lambda _: OpenTimer()),
+    "file": one(lambda _: OpenFile(b"regular")),
+    "epoll": one(lambda _: OpenEpoll()),
+}
+
 #: What ends a wait: what is done with another number, or with the one that is waited for.
 BY_OTHERS: dict[str, Question] = {
     "{} reads 8": one(lambda fd: Read(fd, 8)),
@@ -141,6 +160,8 @@ BY_ITSELF: dict[str, Question] = {
     "{} is shut": one(lambda fd: Shutdown(fd, How.RDWR)),
     "{} is made nonblocking": one(lambda fd: SetNonblocking(fd, nonblocking=True)),
     "{} expires": lambda fd: (SetTimer(fd, 1_000), Advance(2_000)),
+    "nearly a little passes": one(lambda _: Advance(SHORT - 1)),
+    "a little passes": one(lambda _: Advance(SHORT)),
     "{} watches": one(lambda fd: add(fd, WATCHER, IN)),
     "{} is closed": one(Close),
 }
@@ -242,10 +263,15 @@ def grouped(said: Iterable[tuple[str, frozenset[str]]]) -> Iterator[str]:
         yield from (f"    {line}" for line in sorted(answer))
 
 
+def questions(situation: Situation) -> Iterable[tuple[str, Question]]:
+    """What is asked in ``situation``."""
+    return (ASKED | OPENING if situation.opens else ASKED).items()
+
+
 def at_once(situation: Situation) -> Iterator[tuple[str, frozenset[str]]]:
     """What every call comes to."""
     states = brought_about(situation)
-    for question, calls in ASKED.items():
+    for question, calls in questions(situation):
         yield question, answers(states, calls(n(situation.asked)))
 
 
@@ -338,7 +364,7 @@ def test_the_live_kernel_does_one_of_the_things_that_the_model_says(machine: Mac
     brought about anew."""
     situation = SITUATIONS[name]
     run = begun(machine, situation)
-    for calls in ASKED.values():
+    for _, calls in questions(situation):
         before = run.states
         if not made(run, calls(n(situation.asked))):
             run = begun(machine, situation)
