@@ -30,6 +30,7 @@ from loopspec.kernel.state import Errno, Mask, Number, ThreadId
 ANY: Final = None
 Claim: TypeAlias = tuple[Call, Result | None]
 
+DRIVER = ThreadId(0)
 WORKER = ThreadId(1)
 OTHER = ThreadId(2)
 CHILD = ThreadId(9)
@@ -88,6 +89,7 @@ __all__ = [
     "ANY",
     "CHILD",
     "DONE",
+    "DRIVER",
     "OTHER",
     "SLEEPS",
     "WORKER",

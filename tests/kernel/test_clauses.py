@@ -455,6 +455,16 @@ def test_a_write_sleeps_until_all_of_it_is_taken(machine: Machine) -> None:
     assert run.returned[WORKER] == Count(4)
 
 
+def test_a_write_goes_on_where_it_was_however_often_it_has_to_wait(machine: Machine) -> None:
+    run = Run(machine, Report())
+    run.make(OpenPair())
+    assert run.make(Write(n(0), b"abcdef", thread=WORKER)) == SLEEPS
+    for part in (b"ab", b"cd", b"ef"):
+        assert WORKER not in run.returned or part == b"ef"
+        assert run.make(Read(n(1), 2, thread=OTHER)) == Data(part)
+    assert run.returned[WORKER] == Count(6)
+
+
 def test_add_of_a_ready_descriptor_wakes_a_wait_that_is_under_way(machine: Machine) -> None:
     run = Run(machine, Report())
     for call in (OpenEpoll(), READY):

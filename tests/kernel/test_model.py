@@ -11,7 +11,7 @@ import pytest
 
 from loopspec.conformance.drawing import Drawer
 from loopspec.kernel import codec
-from loopspec.kernel.calls import Failed, OpenPair, Read, Write
+from loopspec.kernel.calls import Advance, Failed, OpenPair, Read, Write
 from loopspec.kernel.law import NotModelledError
 from loopspec.kernel.state import (
     Buffer,
@@ -147,6 +147,13 @@ def test_a_thread_that_is_suspended_cannot_call() -> None:
     (asleep,) = step(opened.state, Read(Number(0), 1))
     with pytest.raises(NotModelledError):
         step(asleep.state, OpenPair())
+
+
+def test_time_may_stand_still_and_does_not_run_backwards() -> None:
+    (later,) = step(initial(1), Advance(5))
+    assert {outcome.state for outcome in step(later.state, Advance(5))} == {later.state}
+    with pytest.raises(NotModelledError, match="from 5 to 4"):
+        step(later.state, Advance(4))
 
 
 def test_a_buffer_that_is_surely_writable_has_room() -> None:

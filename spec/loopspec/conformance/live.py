@@ -246,8 +246,7 @@ class Run:
         """Let the loopback deliver what the model says has been sent."""
         pending = {id for state in self.states for id in state.objects if _is_under_way(state, id)}
         for id in sorted(pending):
-            carried = {o.state for state in self.states for o in step(state, Handshake(id))}
-            self.states = frozenset(carried | {s for s in self.states if not _is_under_way(s, id)})
+            self.states = frozenset(after for state in self.states for after in _carried(state, id))
         numbers = [number for number, id in names_of(self.state, DRIVER).items() if _is_tcp(self.state, id)]
         if numbers:
             self.machine.carry()
@@ -337,6 +336,12 @@ class Run:
                     f"epoll {number} lists {_told(seen)}, not {[_told(e) for e in expected]}", ()
                 )
             self.states = fitting
+
+
+def _carried(state: State, id: ObjectId) -> list[State]:
+    """``state`` with the handshake ``id`` carried, if there is one, and room for it."""
+    moved = [outcome.state for outcome in step(state, Handshake(id))]
+    return moved or [state]
 
 
 def _is_under_way(state: State, id: ObjectId) -> bool:

@@ -136,6 +136,10 @@ class PipeEnd:
     writes: bool
 
 
+CLIENT = 0
+"""The side of a TCP connection that connected."""
+
+
 @dataclass(frozen=True, slots=True)
 class SocketEnd:
     """Side 0 or 1 of a connection. Of a TCP connection side 0 is the client."""
@@ -234,11 +238,13 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Two ends. ``port`` is None for a Unix stream pair; ``under_way`` is a TCP handshake not yet done."""
+    """Two ends. ``port`` is None for a Unix stream pair; ``under_way`` is a TCP handshake not yet done, and
+    ``noticed`` says that connect(2) has told the client what came of it."""
 
     ends: tuple[End, End]
     port: int | None = None
     under_way: bool = False
+    noticed: bool = False
 
 
 Shared: TypeAlias = Pipe | Connection

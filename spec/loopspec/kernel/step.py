@@ -219,18 +219,19 @@ def _resume(state: State, thread: ThreadId) -> Iterable[Outcome]:
     if suspended is None:
         raise NotModelledError(f"thread {thread} is not suspended: {state.threads.get(thread)}")
     for outcome in _progress(state, suspended):
-        if isinstance(outcome.result, Sleeps):
-            continue
-        done = suspended.done + _taken(outcome)
-        if isinstance(suspended.call, Write) and isinstance(outcome.result, Count):
-            if done < len(suspended.call.data):
-                yield _suspend(outcome.state, suspended.call, replace(suspended, done=done))
-                continue
-            outcome = outcome._replace(result=Count(done))
-        elif isinstance(suspended.call, Write) and suspended.done:
-            # What was written counts; the error that ended the wait is spent all the same.
-            outcome = outcome._replace(result=Count(suspended.done))
-        yield from _woken(outcome, thread, suspended)
+        if not isinstance(outcome.result, Sleeps):
+            yield from _gone_on(outcome, thread, suspended)
+
+
+def _gone_on(outcome: Outcome, thread: ThreadId, suspended: Suspended) -> Iterable[Outcome]:
+    """The call has gone on, and ends, unless it is a write with more to write."""
+    done = suspended.done + _taken(outcome)
+    if isinstance(suspended.call, Write) and done:
+        if isinstance(outcome.result, Count) and done < len(suspended.call.data):
+            return (_suspend(outcome.state, suspended.call, replace(suspended, done=done)),)
+        # What was written counts; the error that ended the wait is spent all the same.
+        outcome = outcome._replace(result=Count(done))
+    return _woken(outcome, thread, suspended)
 
 
 def _woken(outcome: Outcome, thread: ThreadId, suspended: Suspended) -> Iterable[Outcome]:
@@ -367,15 +368,16 @@ def _listen(state: State, call: Listen, file: FileId) -> tuple[Outcome, ...]:
 
 def _accept(state: State, call: Accept) -> Iterable[Outcome]:
     file = fd.names_of(state, call.thread).get(call.fd)
+    full = () if fd.has_room(state, call.thread) else (refusal(state, Errno.EMFILE),)
     if file is None:
-        return (refusal(state, Errno.EBADF),)
+        return (refusal(state, Errno.EBADF), *full)
     kind = state.files[file].kind
     if not isinstance(kind, Listener):
         is_socket = isinstance(kind, SocketEnd | FreshSocket)
-        return (refusal(state, Errno.EINVAL if is_socket else Errno.ENOTSOCK),)
-    if not fd.has_room(state, call.thread):
+        return (refusal(state, Errno.EINVAL if is_socket else Errno.ENOTSOCK), *full)
+    if full:
         again = not kind.queue and state.files[file].nonblocking
-        return (refusal(state, Errno.EMFILE), *([refusal(state, Errno.EAGAIN)] if again else []))
+        return (*full, *([refusal(state, Errno.EAGAIN)] if again else []))
     number = fd.next_number(fd.taken_numbers(state, call.thread))
     return _waiting(state, call, file, _accept_now(state, call, file, number))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from loopspec.kernel import unix
-from loopspec.kernel.calls import DONE, SLEEPS, Count, Data, How, Opened, Outcome
+from loopspec.kernel.calls import DONE, SLEEPS, Count, Data, Failed, How, Opened, Outcome
 from loopspec.kernel.law import (
     NO_IDS,
     Branches,
@@ -24,6 +24,8 @@ from loopspec.kernel.law import (
     with_object,
 )
 from loopspec.kernel.state import (
+    CLIENT,
+    ERR,
     HUP,
     IN,
     NOTHING,
@@ -113,28 +115,32 @@ def connect(state: State, file: FileId, port: int) -> tuple[Outcome, ...]:
 
 
 def connected(state: State, file: FileId, kind: SocketEnd) -> tuple[Outcome, ...]:
-    """What a blocking connect comes to. One that was refused leaves a socket as fresh as before."""
+    """What a connect that waits comes to. One that was refused leaves a socket as fresh as before."""
     own, _ = both(state, kind.connection, kind.side)
-    if connection(state, kind.connection).under_way:
+    found = connection(state, kind.connection)
+    if found.under_way:
         return (Outcome(state, SLEEPS),)
-    return (_given_up(state, file, kind, own.error) if own.error else Outcome(state, DONE),)
+    if own.dead:
+        return _given_up(state, file, kind, own.error or Errno.ECONNABORTED)
+    return (Outcome(with_object(state, kind.connection, replace(found, noticed=True)), DONE),)
 
 
-def _given_up(state: State, file: FileId, kind: SocketEnd, errno: Errno) -> Outcome:
-    gone = replace(state, objects=state.objects.without(kind.connection))
-    return refusal(with_kind(gone, file, FreshSocket()), errno)
+def _given_up(state: State, file: FileId, kind: SocketEnd, errno: Errno) -> tuple[Outcome, ...]:
+    fresh = with_kind(_gone(state, kind), file, FreshSocket())
+    return tuple(branch.ends(Failed(errno)) for branch in wake(fresh, file, ERR))
 
 
 def connect_again(state: State, file: FileId, kind: SocketEnd) -> tuple[Outcome, ...]:
-    """connect(2) on a socket that has been connected already, or is about to be, or was refused."""
+    """connect(2) on a socket that has been connected already, or is about to be, or was refused.
+
+    Linux tells a client once what came of a connect that did not wait; POSIX would say EISCONN at once.
+    """
     found = connection(state, kind.connection)
-    if found.under_way:
+    if kind.side != CLIENT or found.noticed:
+        return (refusal(state, Errno.EISCONN),)
+    if found.under_way and state.files[file].nonblocking:
         return (refusal(state, Errno.EALREADY),)
-    own, peer = both(state, kind.connection, kind.side)
-    if own.dead and peer.closed and not own.finished:
-        return (_given_up(state, file, kind, own.error or Errno.ECONNABORTED),)
-    # Linux answers 0 once after a handshake that nobody waited for; POSIX says EISCONN.
-    return (refusal(state, Errno.EISCONN), Outcome(state, DONE))
+    return connected(state, file, kind)
 
 
 def handshake(state: State, id: ObjectId) -> Branches:
@@ -299,6 +305,9 @@ def shutdown(state: State, file: FileId, kind: SocketEnd, how: How) -> tuple[Out
     if found.under_way or own.dead:
         raise NotModelledError("shutdown(2) of an end that is not connected: Linux refuses it and notes it")
     known = (how is How.WR or own.no_more_in) and (how is How.RD or own.no_more_out)
+    if kind.side == CLIENT:
+        # What came of the connect is taken for known.
+        state = with_object(state, kind.connection, replace(found, noticed=True))
     ended = _finish(state, kind) if how is not How.RD and not own.sent_fin else certain(state)
 
     def stop_reading(now: State) -> Branches:
