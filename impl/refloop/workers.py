@@ -45,7 +45,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread, local
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
+from typing import Final, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from refloop.cancel import CancelScope
 from refloop.errors import (
@@ -59,9 +59,6 @@ from refloop.here import current_runtime, current_task, here
 from refloop.kernel import Resource
 from refloop.reactor import Direction, Mode, Reactor, Registration
 from refloop.tasks import CHECKPOINT, ParkingLot, Task, Trap, suspend
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -445,6 +442,7 @@ class _JobEnd(Trap):
     def abort(self, _task: Task[object], /) -> None:
         self._task = None
         if self._job is not None and self._job.withdraw():
+            self._job = None
             self._give_back()
 
     def of(self, job: Job[T]) -> Job[T]:
@@ -454,6 +452,7 @@ class _JobEnd(Trap):
 
     def come(self, _job: object) -> None:
         """The job has ended: wake the one who waits, if there still is one."""
+        self._job = None  # which holds this, and what it was called with
         self._give_back()
         if self._task is not None:
             self._task.wake()
@@ -502,12 +501,13 @@ class _Question(Generic[T]):
 
     def wait(self) -> T:
         self._answered.acquire()
-        if self._error is None:
+        error, self._error = self._error, None  # in whose traceback this is
+        if error is None:
             return self._value  # type: ignore[return-value]  # a T, since there is no error
         try:
-            raise self._error
+            raise error
         finally:
-            del self
+            del error, self
 
     def ask(self) -> None:
         """On the loop's thread: call the function, and run what it gives if that is a coroutine."""

@@ -139,6 +139,30 @@ def test_a_wait_reports_as_many_descriptors_as_it_may_and_the_rest_comes_with_th
     assert fired == [1, 2, 3]
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_all_that_a_wait_reports_is_dispatched_in_its_turn(reactor: Reactor, mode: Mode) -> None:
+    """Also what comes behind the waker's own descriptor, and behind one that has just been removed."""
+    pairs = [socket.socketpair() for _ in range(4)]
+    fired: list[int] = []
+
+    def handle(number: int, _events: int) -> None:
+        fired.append(number)
+        if number == 0:
+            registrations[1].disarm()
+
+    registrations = [
+        reactor.register(ours, READ, partial(handle, number), mode) for number, (ours, _) in enumerate(pairs)
+    ]
+    reactor.call_soon_threadsafe(fired.append, -1)
+    for _, theirs in pairs:
+        theirs.send(b"x")
+    reactor.turn()
+    for end in (end for ends in pairs for end in ends):
+        reactor.notify_closing(end)
+        end.close()
+    assert fired == [0, 2, 3, -1]
+
+
 def test_what_the_ready_phase_queues_runs_in_the_next_turn(reactor: Reactor) -> None:
     ran: list[int] = []
 
