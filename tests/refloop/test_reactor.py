@@ -304,6 +304,28 @@ def test_a_registration_born_in_a_turn_is_not_dispatched_for_its_batch(reactor: 
     assert turns == [2]
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_what_another_handler_has_armed_in_the_turn_waits_for_the_next(reactor: Reactor, mode: Mode) -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    turns: list[int] = []
+
+    def replace(_events: int) -> None:
+        registrations[0].disarm()
+        registrations[1].disarm()
+        reactor.register(pairs[1][0], READ, lambda events: turns.append(reactor.turns), mode)
+
+    registrations = [reactor.register(ours, READ, replace, mode) for ours, _ in pairs]
+    for _, theirs in pairs:
+        theirs.send(b"x")
+    reactor.turn()
+    assert turns == []
+    reactor.turn()
+    assert turns == [2]
+    for end in (end for ends in pairs for end in ends):
+        reactor.notify_closing(end)
+        end.close()
+
+
 def test_a_number_that_is_reused_within_the_turn_is_not_taken_for_the_old_one(reactor: Reactor) -> None:
     (first, first_peer), (second, second_peer) = socket.socketpair(), socket.socketpair()
     fired: list[str] = []
@@ -686,10 +708,11 @@ def test_a_ghost_that_gets_its_number_back_is_registered_again(reactor: Reactor,
     os.dup2(duplicate, number)
     os.close(duplicate)
     fired: list[int] = []
-    reactor.register(number, READ, fired.append)
+    reactor.register(number, WRITE, fired.append)
+    assert entries(reactor) == {number: OUT}
     theirs.send(b"x")
     reactor.turn()
-    assert fired == [IN]
+    assert fired == [OUT]
 
 
 Call = Callable[[Reactor, Registration, socket.socket], object]

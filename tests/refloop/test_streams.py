@@ -375,14 +375,19 @@ def test_close_settles_both_directions_and_refuses_what_comes_after(runtime: Run
     runtime.run_until_done(runtime.spawn(main))
 
 
-def test_a_stream_closed_between_wake_and_step_is_not_read(runtime: Runtime, pair: Pair) -> None:
+@pytest.mark.parametrize("operation", [receive_some, send_last])
+def test_a_stream_closed_between_wake_and_step_is_neither_read_nor_written(
+    runtime: Runtime, pair: Pair, operation: Callable[[SocketStream], Coroutine[Trap, None, object]]
+) -> None:
     async def main() -> None:
         stream = SocketStream(pair[0])
-        task = runtime.spawn(stream.receive)
-        await checkpoint()
-        registration = current_reactor().register(pair[1], Direction.READ, lambda events: stream.close())
+        fill(pair[0])
+        task = runtime.spawn(operation, stream)
+        await settle()
+        drain(pair[1])
         pair[1].send(b"x")
         pair[0].send(b"x")
+        registration = current_reactor().register(pair[1], Direction.READ, lambda events: stream.close())
         with pytest.raises(ClosedResourceError):
             await task.join()
         registration.disarm()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import weakref
@@ -46,7 +47,7 @@ from refloop import (
     wait_writable,
 )
 from refloop.tasks import CHECKPOINT, LIFE, Move, Trap
-from tests.refloop.fake_kernel import FakeKernel
+from tests.refloop.fake_kernel import FakeKernel, WouldSleepForEverError
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -1000,6 +1001,39 @@ def test_what_nobody_waits_for_any_more_leaves_the_interest_set(
     runtime.run_until_done(runtime.spawn(main))
     assert [what for what, _, _ in kernel.controls[1:]] == ["register", "unregister", "register"]
     assert len(kernel.timeouts) <= 5
+
+
+def test_what_is_reported_to_nobody_and_waited_for_in_that_turn_costs_no_epoll_ctl(
+    kernel: FakeKernel, runtime: Runtime, pair: Pair
+) -> None:
+    async def main() -> None:
+        pair[1].send(b"x")
+        for _ in range(3):
+            await wait_readable(pair[0])
+            await checkpoint()
+
+    before = len(kernel.controls)
+    runtime.run_until_done(runtime.spawn(main))
+    assert [what for what, _, _ in kernel.controls[before:]] == ["register"]
+
+
+def test_a_ghost_of_what_a_task_has_waited_for_costs_one_wake_up(runtime: Runtime, pair: Pair) -> None:
+    """Given a number that is closed without a word, and a duplicate of it that becomes ready, then the
+    interest that was kept for the next wait is gone for good after one report."""
+    ours, theirs = pair
+
+    async def main() -> None:
+        theirs.send(b"x")
+        await wait_readable(ours)
+        ours.recv(1)
+
+    runtime.run_until_done(runtime.spawn(main))
+    with socket.socket(fileno=os.dup(ours.fileno())):
+        ours.close()
+        theirs.send(b"x")
+        runtime.reactor.turn()
+        with pytest.raises(WouldSleepForEverError):
+            runtime.reactor.turn()
 
 
 @pytest.mark.parametrize("name_it_by", ["object", "number"])
