@@ -698,6 +698,34 @@ def test_a_ghost_goes_and_all_others_stay_as_they_were(reactor: Reactor, pair: P
     assert fired[-1] == "post"
 
 
+def test_a_handler_whose_number_is_another_s_when_it_returns_is_called_no_more(
+    reactor: Reactor, pair: Pair
+) -> None:
+    ours, theirs = pair
+    fired: list[int] = []
+    opened: list[socket.socket] = []
+
+    def handle(events: int) -> None:
+        fired.append(events)
+        number = ours.fileno()
+        ours.close()
+        opened.extend(socket.socketpair())
+        assert number in (end.fileno() for end in opened)
+        for end in opened:
+            end.send(b"x")
+
+    registration = reactor.register(ours, READ, handle)
+    with socket.socket(fileno=os.dup(ours.fileno())):
+        theirs.send(b"x")
+        reactor.turn()
+        with pytest.raises(WouldSleepForEverError):
+            reactor.turn()
+    for end in opened:
+        end.close()
+    assert fired == [IN]
+    assert not registration.live
+
+
 def test_a_ghost_that_gets_its_number_back_is_registered_again(reactor: Reactor, pair: Pair) -> None:
     ours, theirs = pair
     number = ours.fileno()

@@ -792,6 +792,41 @@ def test_serving_in_one_call_tells_of_its_listener_and_closes_it(runtime: Runtim
     assert listeners[0].closed
 
 
+def held(listener: Listener) -> int:
+    """How many connections the kernel has held for a Unix listener when it tells the next to come again."""
+    assert isinstance(listener.socket, socket.socket)
+    with ExitStack() as clients:
+        for count in range(10):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            if client.connect_ex(listener.socket.getsockname()) == errno.EAGAIN:
+                return count
+        return 10
+
+
+def test_serving_in_one_call_has_as_many_wait_as_it_was_told_to(runtime: Runtime) -> None:
+    held_by: list[int] = []
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+
+            def tcp(listener: Listener) -> None:
+                held_by.append(waiting_at_most(listener))
+
+            def unix(listener: Listener) -> None:
+                held_by.append(held(listener))
+
+            group.start_soon(partial(serve_tcp, echo, "127.0.0.1", 0, backlog=3, listening=tcp))
+            group.start_soon(partial(serve_unix, echo, "", backlog=3, listening=unix))
+            group.start_soon(partial(serve_tcp, echo, "127.0.0.1", 0))
+            group.start_soon(partial(serve_unix, echo, ""))
+            await settle()
+            group.cancel_scope.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert held_by == [3, 3 + 1]
+
+
 def test_the_echo_server_runs_as_a_program() -> None:
     command = [sys.executable, "-m", "refloop.echo", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:

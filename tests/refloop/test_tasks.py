@@ -1011,6 +1011,12 @@ def test_what_is_reported_to_nobody_and_waited_for_in_that_turn_costs_no_epoll_c
         for _ in range(3):
             await wait_readable(pair[0])
             await checkpoint()
+        await wait_readable(pair[0])
+        pair[0].recv(1)
+        for _ in range(3):
+            await checkpoint()
+        pair[1].send(b"x")
+        await wait_readable(pair[0])
 
     before = len(kernel.controls)
     runtime.run_until_done(runtime.spawn(main))
