@@ -649,10 +649,13 @@ def test_what_was_removed_earlier_in_the_turn_is_no_ghost(reactor: Reactor) -> N
 
 
 @pytest.mark.parametrize("removed", ["before the report", "by the handler of the report", "never"])
-def test_a_ghost_goes_and_all_others_stay_as_they_were(reactor: Reactor, pair: Pair, removed: str) -> None:
+def test_a_ghost_goes_and_all_others_stay_as_they_were(
+    kernel: FakeKernel, reactor: Reactor, pair: Pair, removed: str
+) -> None:
     """Given a ghost among others, one of which was closed, too, when it shows itself, then the others are as
     they were, the closed one has ended, and posts are heard."""
     ours, theirs = pair
+    poller = reactor._poller
     others = [socket.socketpair() for _ in Mode]
     fired: list[str] = []
 
@@ -687,15 +690,15 @@ def test_a_ghost_goes_and_all_others_stay_as_they_were(reactor: Reactor, pair: P
         peer.send(b"x")
     reactor.turn()
     assert sorted(fired[-3:]) == sorted(mode.name for mode in Mode)
-    post = threading.Thread(target=reactor.call_soon_threadsafe, args=(fired.append, "post"))
-    post.start()
-    post.join()
     for end in (silent_peer, *(end for ends in others for end in ends)):
         if end.fileno() in before:
             reactor.notify_closing(end)
         end.close()
+    kernel.while_asleep.append(lambda: reactor.call_soon_threadsafe(fired.append, "post"))
     reactor.turn()
     assert fired[-1] == "post"
+    with pytest.raises(ValueError, match="closed"):
+        poller.fileno()
 
 
 def test_a_handler_whose_number_is_another_s_when_it_returns_is_called_no_more(
