@@ -699,6 +699,7 @@ def test_a_ghost_goes_and_all_others_stay_as_they_were(
     assert fired[-1] == "post"
     with pytest.raises(ValueError, match="closed"):
         poller.fileno()
+    assert "modify" not in {what for what, _, _ in kernel.controls}  # each is told of once
 
 
 def test_a_handler_whose_number_is_another_s_when_it_returns_is_called_no_more(
