@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import signal
@@ -27,7 +28,7 @@ from refloop import (
     Reactor,
     Registration,
 )
-from refloop.kernel import ERR, ET, HUP, IN, ONESHOT, OUT, RDHUP
+from refloop.kernel import ERR, ET, HUP, IN, ONESHOT, OUT, RDHUP, Resource
 from tests.refloop.fake_kernel import FakeKernel, WouldSleepForEverError, open_descriptors
 
 READ, WRITE = Direction.READ, Direction.WRITE
@@ -596,11 +597,21 @@ def test_closing_with_notice_ends_registrations_and_forgets_the_number(reactor: 
     assert interest_set(reactor) == {ours.fileno()}
 
 
-def test_a_socket_closed_without_notice_is_found_out_when_its_number_comes_back(reactor: Reactor) -> None:
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("end", ["a socket, closed", "a file, closed", "a file, forgotten"])
+def test_what_was_closed_without_notice_is_found_out_when_its_number_comes_back(
+    reactor: Reactor, end: str
+) -> None:
+    first: socket.socket | io.FileIO
     first, first_peer = socket.socketpair()
+    if end.startswith("a file"):
+        first = io.FileIO(first.detach())
     number = first.fileno()
     old = reactor.register(first, READ, lambda events: None)
-    first.close()
+    if end.endswith("closed"):
+        first.close()
+    else:
+        del first
     second = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     assert second.fileno() == number
     fired: list[int] = []
@@ -611,6 +622,27 @@ def test_a_socket_closed_without_notice_is_found_out_when_its_number_comes_back(
     assert fired
     second.close()
     first_peer.close()
+
+
+@pytest.mark.parametrize("first", ["number", "object"])
+def test_a_number_proves_nothing_and_is_taken_for_the_descriptor_it_was(
+    reactor: Reactor, pair: Pair, first: str
+) -> None:
+    """Its registrations last, and whoever names the same descriptor shares them."""
+    ours, theirs = pair
+    resources: list[Resource] = [ours.fileno(), ours] if first == "number" else [ours, ours.fileno()]
+    fired: list[str] = []
+    reactor.register(resources[0], READ, lambda events: fired.append("read"))
+    reactor.register(resources[1], WRITE, lambda events: fired.append("write"))
+    theirs.send(b"x")
+    for turn in range(1, 4):
+        reactor.turn()
+        assert fired == ["read", "write"] * turn
+    assert entries(reactor) == {ours.fileno(): IN | RDHUP | OUT}
+    with pytest.raises(BusyResourceError):
+        reactor.register(resources[1], READ, lambda events: None)
+    reactor.notify_closing(resources[1])
+    assert entries(reactor) == {}
 
 
 def test_a_ghost_costs_one_wake_up(reactor: Reactor, pair: Pair) -> None:
@@ -807,6 +839,8 @@ def test_a_forked_child_is_refused_and_the_interest_set_unchanged(reactor: React
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == len(calls)
     assert interest_set(reactor) == {pair[0].fileno()}
+    reactor.close()  # and the parent's own has not been forked, but closed
+    assert refusal(reactor.turn) is ClosedReactorError
 
 
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - {"close"}))

@@ -166,7 +166,7 @@ def test_a_thread_that_cannot_be_started_leaves_its_job_to_those_there_are(
 
     monkeypatch.setattr(threading.Thread, "start", one_only)
 
-    async def main() -> tuple[int, int, object]:
+    async def main() -> tuple[int, object]:
         workers = current_runtime().workers
         async with TaskGroup() as group:
             group.start_soon(to_thread, gate)
@@ -175,9 +175,44 @@ def test_a_thread_that_cannot_be_started_leaves_its_job_to_those_there_are(
             while workers.threads != 1 or not refused.is_set():
                 await sleep(0)
             gate.open()
-        return workers.threads, len(workers.handling), second.outcome
+        return workers.threads, second.outcome
 
-    assert run(main, workers=2) == (1, 0, Returned(2))
+    assert run(main, workers=2) == (1, Returned(2))
+
+
+def test_a_close_waits_for_every_thread_that_was_started_and_for_none_that_was_not(
+    real: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a thread that could not be started, of which the loop has not heard yet or has, when the pool is
+    closed, then the others have ended."""
+    start, joined = threading.Thread.start, list[str]()
+
+    def every_other(thread: threading.Thread) -> None:
+        if thread.name == "refloop worker 2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def join(thread: threading.Thread, timeout: float | None = None) -> None:
+        joined.append(thread.name)
+        real_join(thread, timeout)
+
+    real_join = threading.Thread.join
+    monkeypatch.setattr(threading.Thread, "start", every_other)
+    monkeypatch.setattr(threading.Thread, "join", join)
+    for heard in (False, True):
+        workers, gate = Workers(real, 2), Gate()
+        workers.submit(gate, done=lambda job: None)
+        while not gate.begun.is_set():
+            real.turn()
+        workers.submit(int, done=lambda job: None)
+        while heard and workers.threads == 2:
+            real.turn()
+        gate.open()
+        workers.close()
+        assert joined.pop() == "refloop worker 1"
+        assert joined == []
+        real.call_soon(int)
+        real.turn()
 
 
 def test_a_worker_says_whose_it_is_and_does_not_keep_the_process() -> None:
