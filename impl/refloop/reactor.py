@@ -300,7 +300,7 @@ class Reactor:
         self._kernel = kernel
         self._slots: dict[int, Slot] = {}
         self._unconsumed: list[Slot] = []
-        self._removed_in = -1  # the last turn in which something left the interest set
+        self._removed_in = 0  # the last turn in which something left the interest set
         self._lost = False  # whether something could not be taken out of the interest set
         self._signals: Signals | None = None
         self._owner = get_ident()
@@ -399,16 +399,14 @@ class Reactor:
     def _fire_due(self) -> None:
         timers = self.timers
         due = timers.due(self.clock())
-        fired = 0
         try:
             for timer in due:
-                fired += 1
                 try:
                     timer.fire()
                 except Exception as error:
                     self.on_error(error)
         except BaseException:
-            timers.put_back(due[fired:])
+            timers.put_back(due)
             raise
 
     def _run_ready(self) -> None:
@@ -568,13 +566,13 @@ class Reactor:
             self.tell(slot, slot.wanted())
         except BaseException:
             slot.hold(direction, None)
-            if not slot.mask and not slot.wanted():
-                self._slots.pop(slot.fd, None)
+            if not slot.wanted():
+                del self._slots[slot.fd]
             raise
 
     def _settle_closed(self, slot: Slot) -> None:
-        slot.mask, slot.told = 0, None
-        self._slots.pop(slot.fd, None)
+        slot.told = None
+        del self._slots[slot.fd]
         holders = tuple(slot.holders())
         slot.reader = slot.writer = None
         for holder in holders:
@@ -652,7 +650,7 @@ class Reactor:
                     self._settle_closed(slot)  # its number is closed, or has become a regular file
 
     def _waited_for(self) -> bool:
-        signals = -1 if self._signals is None else self._signals.fileno()
+        signals = None if self._signals is None else self._signals.fileno()
         for slot in self._slots.values():  # any() makes a generator before each endless wait
             if (slot.reader is not None or slot.writer is not None) and slot.fd != signals:
                 return True
@@ -670,7 +668,6 @@ class Reactor:
             return
         if get_ident() != self._owner or self._turning:
             self._refuse()
-        self._turning = True
         for slot in tuple(self._slots.values()):
             self._settle_closed(slot)
         self.timers.clear()
@@ -681,7 +678,6 @@ class Reactor:
             while self.ready:
                 self.ready.popleft().run()
         finally:
-            self._turning = False
             self._poller.close()
             self._waker.close()
 

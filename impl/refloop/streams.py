@@ -295,10 +295,10 @@ def listen_tcp(host: str, port: int, *, backlog: int = BACKLOG) -> Listener:
     Nagle's algorithm is off in what is accepted: a reply is sent when it is given.
     """
     family, address = _numeric(host, port)
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = socket.socket(family)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         listening.bind(address)
         listening.listen(backlog)
         return Listener(listening)
@@ -309,7 +309,7 @@ def listen_tcp(host: str, port: int, *, backlog: int = BACKLOG) -> Listener:
 
 def listen_unix(path: str, *, backlog: int = BACKLOG) -> Listener:
     """Listen on the Unix socket ``path``, which must not exist."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening = socket.socket(socket.AF_UNIX)
     try:
         listening.bind(path)
         listening.listen(backlog)
@@ -375,15 +375,15 @@ async def open_tcp(host: str, port: int) -> SocketStream:
 
 
 async def _connect_tcp(family: socket.AddressFamily, address: tuple[str, int]) -> SocketStream:
-    connection = socket.socket(family, socket.SOCK_STREAM)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = socket.socket(family)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     return await _connect(connection, address)
 
 
 async def open_unix(path: str) -> SocketStream:
     """Connect to the Unix socket ``path``; raises the OSError of ``connect(2)``, EAGAIN for a full
     backlog."""
-    return await _connect(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+    return await _connect(socket.socket(socket.AF_UNIX), path)
 
 
 async def _connect(connection: socket.socket, address: tuple[str, int] | str) -> SocketStream:

@@ -146,7 +146,8 @@ class Timers:
         return due
 
     def put_back(self, timers: list[Timer]) -> None:
-        """Return timers that :meth:`due` took and that could not fire, before anything armed since."""
+        """Return those of the timers that :meth:`due` took that have not fired, before anything armed
+        since."""
         for timer in reversed(timers):
             if timer.live:
                 timer._timers = self

@@ -45,7 +45,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread, local
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
+from typing import Final, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from refloop.cancel import CancelScope
 from refloop.errors import (
@@ -59,9 +59,6 @@ from refloop.here import current_runtime, current_task, here
 from refloop.kernel import Resource
 from refloop.reactor import Direction, Mode, Reactor, Registration
 from refloop.tasks import CHECKPOINT, ParkingLot, Task, Trap, suspend
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -145,6 +142,10 @@ class Worker(Thread):
         self.workers.work()
 
 
+Started: TypeAlias = SimpleQueue[Worker | None]
+"""Where the worker is put that has been started; None if it could not be."""
+
+
 class _OnWorker(local):
     job: Job[object] | None = None
 
@@ -163,15 +164,19 @@ class Workers:
             raise ValueError(f"a pool of {size} workers runs nothing: it has one or more")
         self.reactor = reactor
         self.size = size
-        self.threads = 0
         self.closed = False
         self.resolving: Final = CapacityLimiter(max(1, size // 2))
         self.handling: Final[dict[Resource, WorkerRegistration]] = {}
         self._queue: SimpleQueue[Job[object] | None] = SimpleQueue()
-        self._started: SimpleQueue[Worker | None] = SimpleQueue()
+        self._starts: dict[Started, None] = {}
         self._open: dict[Job[object], None] = {}
         self._asking: dict[CancelScope, None] = {}  # of what jobs have the loop run, and wait for
         self._asked_for: dict[Job[object], None] = {}  # jobs that such jobs wait for
+
+    @property
+    def threads(self) -> int:
+        """How many workers there are, those that are being started included."""
+        return len(self._starts)
 
     @property
     def busy(self) -> bool:
@@ -220,36 +225,39 @@ class Workers:
         self._refuse(self._open, ClosedResourceError("the pool was closed before the job was begun"))
         while self._open:
             self.reactor.turn()
-        for _ in range(self.threads):
+        for _ in self._starts:
             self._queue.put(None)
-        for _ in range(self.threads):
-            worker = self._started.get()
+        while self._starts:
+            started, _ = self._starts.popitem()
+            worker = started.get()
             if worker is not None:
                 worker.join()
 
     # --- threads ------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self.threads += 1
-        start_new_thread(self._start_worker, (self.threads,))
+        started: Started = SimpleQueue()
+        self._starts[started] = None
+        start_new_thread(self._start_worker, (self.threads, started))
 
-    def _start_worker(self, number: int) -> None:
+    def _start_worker(self, number: int, started: Started) -> None:
         """On a thread of no account, which may be suspended until the worker runs."""
-        worker: Worker | None = Worker(self, number)
+        worker = Worker(self, number)
         try:
-            assert worker is not None
             worker.start()
         except RuntimeError as error:  # the process may have no more threads
-            worker = None
             with suppress(ClosedReactorError):
-                self.reactor.call_soon_threadsafe(self._not_started, error)
-        self._started.put(worker)
+                self.reactor.call_soon_threadsafe(self._not_started, started, error)
+            started.put(None)
+        else:
+            started.put(worker)
 
-    def _not_started(self, error: RuntimeError) -> None:
-        self.threads -= 1
-        self._started.get()
-        if not self.threads:
-            self._refuse(self._open, error)
+    def _not_started(self, started: Started, error: RuntimeError) -> None:
+        if started in self._starts:  # and has not been waited for by the close
+            del self._starts[started]
+            started.get()
+            if not self._starts:
+                self._refuse(self._open, error)
 
     def work(self) -> None:
         """What a worker does: claim, run, post, until it is sent home."""
@@ -445,6 +453,7 @@ class _JobEnd(Trap):
     def abort(self, _task: Task[object], /) -> None:
         self._task = None
         if self._job is not None and self._job.withdraw():
+            self._job = None
             self._give_back()
 
     def of(self, job: Job[T]) -> Job[T]:
@@ -454,6 +463,7 @@ class _JobEnd(Trap):
 
     def come(self, _job: object) -> None:
         """The job has ended: wake the one who waits, if there still is one."""
+        self._job = None  # which holds this, and what it was called with
         self._give_back()
         if self._task is not None:
             self._task.wake()
@@ -502,12 +512,13 @@ class _Question(Generic[T]):
 
     def wait(self) -> T:
         self._answered.acquire()
-        if self._error is None:
+        error, self._error = self._error, None  # in whose traceback this is
+        if error is None:
             return self._value  # type: ignore[return-value]  # a T, since there is no error
         try:
-            raise self._error
+            raise error
         finally:
-            del self
+            del error, self
 
     def ask(self) -> None:
         """On the loop's thread: call the function, and run what it gives if that is a coroutine."""

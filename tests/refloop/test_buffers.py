@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import socket
+from array import array
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Final
 
 import pytest
 
@@ -21,7 +24,10 @@ from refloop import (
     TaskGroup,
     checkpoint,
     move_on_after,
+    wait_writable,
 )
+from refloop.buffers import LINE_LIMIT
+from refloop.kernel import IN, OUT, RDHUP
 from tests.refloop.fake_kernel import FakeKernel
 
 Pair = tuple[socket.socket, socket.socket]
@@ -97,6 +103,109 @@ def test_what_is_buffered_is_received_before_what_is_not(runtime: Runtime, pair:
             assert await receiver.receive(3) == b"abc"
             assert await receiver.receive() == b"d"
             assert await receiver.receive() == b"ef"
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+Receive = Callable[[BufferedReceiver], Awaitable[bytes]]
+
+RECEIVES: Final[dict[str, Receive]] = {
+    "receive": lambda receiver: receiver.receive(2),
+    "receive_exactly": lambda receiver: receiver.receive_exactly(2),
+    "receive_until": lambda receiver: receiver.receive_until(b"\n"),
+}
+
+
+@pytest.mark.parametrize("name", RECEIVES)
+def test_what_is_buffered_is_received_at_a_checkpoint_by_one_task_at_a_time(
+    runtime: Runtime, pair: Pair, name: str
+) -> None:
+    order: list[bytes] = []
+
+    async def receive(receiver: BufferedReceiver) -> None:
+        order.append(await RECEIVES[name](receiver))
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            receiver = BufferedReceiver(stream)
+            pair[1].send(b"0ab\ncd\n")
+            with pytest.raises(DelimiterNotFoundError):
+                await receiver.receive_until(b"x", 6)
+            assert await receiver.receive(1) == b"0"
+            task = runtime.spawn(receive, receiver)
+            await checkpoint()
+            assert order == []
+            for busy in RECEIVES.values():
+                with pytest.raises(BusyResourceError):
+                    await busy(receiver)
+            await task.join()
+            assert order == [b"ab"]
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_as_much_is_received_as_was_asked_for_and_nothing_is_no_amount(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            receiver = BufferedReceiver(stream)
+            pair[1].send(b"abc")
+            assert await receiver.receive(1) == b"a"
+            with pytest.raises(DelimiterNotFoundError):
+                await receiver.receive_until(b"x", 1)
+            assert receiver.buffered == 2
+            for nothing in (0, -1):
+                with pytest.raises(ValueError, match="ask for one or more"):
+                    await receiver.receive(nothing)
+            assert await receiver.receive_exactly(0) == b""
+            assert await receiver.receive(1) == b"b"
+            assert await receiver.receive_exactly(1) == b"c"
+            assert receiver.buffered == 0
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+@pytest.mark.parametrize("delimiter", [b"\n", b"\r\n", b"<end>"])
+def test_a_delimiter_is_found_wherever_what_comes_is_cut(
+    runtime: Runtime, pair: Pair, delimiter: bytes
+) -> None:
+    wire = b"message" + delimiter + b"rest"
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            receiver = BufferedReceiver(stream)
+            for cut in range(1, len(wire)):
+                task = runtime.spawn(receiver.receive_until, delimiter)
+                for part in (wire[:cut], wire[cut:]):
+                    pair[1].send(part)
+                    await settle()
+                assert await task.join() == b"message"
+                assert await receiver.receive_exactly(4) == b"rest"
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_an_unbounded_message_is_refused_at_the_limit_and_taken_in_parts(
+    runtime: Runtime, pair: Pair
+) -> None:
+    """What does not fit into one receive is asked for again, and no more than the limit and a delimiter."""
+    ours, theirs = pair
+
+    async def send() -> None:
+        rest = memoryview(bytes(2 * LINE_LIMIT))
+        while rest:
+            with suppress(BlockingIOError):
+                rest = rest[theirs.send(rest[:40_000]) :]
+            await checkpoint()
+
+    async def main() -> None:
+        with SocketStream(ours) as stream:
+            receiver = BufferedReceiver(stream)
+            sending = runtime.spawn(send)
+            with pytest.raises(DelimiterNotFoundError, match=f"the first {LINE_LIMIT} bytes"):
+                await receiver.receive_until(b"\r\n")
+            assert receiver.buffered == LINE_LIMIT + 2
+            assert len(await receiver.receive_exactly(2 * LINE_LIMIT)) == 2 * LINE_LIMIT
+            await sending.join()
 
     runtime.run_until_done(runtime.spawn(main))
 
@@ -325,6 +434,115 @@ def test_an_error_that_nobody_was_there_for_is_raised_by_the_next_call(runtime: 
                 await sender.send(b"b")
             with pytest.raises(BrokenPipeError):
                 await sender.flush()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_what_is_no_buffer_of_single_bytes_is_accepted_whole(runtime: Runtime, pair: Pair) -> None:
+    numbers, received = array("Q", range(5_000)), bytearray()
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            sender = BufferedSender(stream)
+            await sender.send(memoryview(numbers))
+            assert sender.unsent > 0
+            while len(received) < numbers.itemsize * len(numbers):
+                received.extend(take_all(pair[1]))
+                await checkpoint()
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert bytes(received) == numbers.tobytes()
+
+
+def test_the_kernel_is_asked_for_room_only_while_bytes_are_here(
+    runtime: Runtime, kernel: FakeKernel, pair: Pair
+) -> None:
+    """And the other direction is asked for as before."""
+    ours, theirs = pair
+    fill(ours)
+
+    async def main() -> None:
+        with SocketStream(ours) as stream:
+            reading = runtime.spawn(stream.receive)
+            sender = BufferedSender(stream)
+            await sender.send(b"a")
+            await sender.send(b"b")
+            assert sender.unsent == 2
+            take_all(theirs)
+            await sender.flush()
+            theirs.send(b"x")
+            await reading.join()
+
+    runtime.run_until_done(runtime.spawn(main))
+    told = [(what, mask) for what, fd, mask in kernel.controls[1:] if fd != -1]
+    assert told == [
+        ("register", IN | RDHUP),
+        ("modify", IN | RDHUP | OUT),
+        ("modify", IN | RDHUP),
+        ("unregister", 0),
+    ]
+
+
+def test_a_buffer_that_finds_the_direction_taken_has_accepted_nothing(runtime: Runtime, pair: Pair) -> None:
+    ours, theirs = pair
+    fill(ours)
+
+    async def main() -> None:
+        with SocketStream(ours) as stream:
+            waiting = runtime.spawn(_writable, ours)
+            await settle()
+            sender = BufferedSender(stream)
+            with pytest.raises(BusyResourceError):
+                await sender.send(b"x")
+            assert sender.unsent == 0
+            take_all(theirs)
+            await waiting.join()
+            await sender.send(b"x")
+            assert take_all(theirs) == b"x"
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+async def _writable(end: socket.socket) -> None:
+    await wait_writable(end)
+
+
+def test_room_is_a_hint(runtime: Runtime, pair: Pair) -> None:
+    """Given room that another has taken before the turn's batch is dispatched, then the bytes stay here."""
+    ours, theirs = pair
+    taken = fill(ours)
+
+    async def main() -> bytes:
+        with SocketStream(ours) as stream:
+            sender = BufferedSender(stream)
+            await sender.send(b"last")
+            with pytest.raises(BlockingIOError):
+                ours.send(b"x")
+            sender.fire(OUT)
+            assert sender.unsent == 4
+            received = take_all(theirs)
+            await sender.flush()
+            return (received + take_all(theirs))[taken:]
+
+    assert runtime.run_until_done(runtime.spawn(main)) == b"last"
+
+
+def test_one_writer_is_let_in_at_a_time_and_the_next_also_when_the_first_is_refused(
+    runtime: Runtime, pair: Pair
+) -> None:
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            sender = BufferedSender(stream)
+            writers = [runtime.spawn(sender.send, data) for data in (b"", b"a", memoryview(b"b"))]
+            refused = runtime.spawn(sender.send, "no bytes")  # type: ignore[arg-type]
+            last = runtime.spawn(sender.send, b"c")
+            for writer in writers:
+                await writer.join()
+            with pytest.raises(TypeError):
+                await refused.join()
+            await last.join()
+            assert pair[1].recv(10) == b"abc"
 
     runtime.run_until_done(runtime.spawn(main))
 

@@ -115,11 +115,9 @@ def test_a_call_that_is_not_ready_waits_until_it_is(runtime: Runtime, name: str)
     async def main(site: Site) -> None:
         task = runtime.spawn(call, site)
         await settle()
-        if task.state is State.DONE:
-            assert name in READY_FROM_THE_START
-            return
-        assert task.state is State.WAITING
-        site.ready()
+        if name not in READY_FROM_THE_START:  # of those a worker may have ended one that has not run since
+            assert task.state is State.WAITING
+            site.ready()
         await task.join()
 
     run(runtime, OPERATIONS[name], main)

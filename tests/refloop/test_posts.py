@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -101,6 +102,32 @@ def test_a_post_just_before_or_after_the_drain_is_not_lost_nor_the_next() -> Non
     reactor.turn()
     assert ran == ["asleep", "around", "around", "asleep"]
     reactor.close()
+
+
+def test_the_channel_is_readable_from_the_signal_to_the_drain_and_no_child_s() -> None:
+    waker = LINUX.waker()
+    with select.epoll() as epoll:
+        epoll.register(waker.fileno(), select.EPOLLIN)
+        assert epoll.poll(0) == []
+        for _ in range(2):
+            waker.signal()
+            assert epoll.poll(0) == [(waker.fileno(), select.EPOLLIN)]
+            waker.drain()
+            assert epoll.poll(0) == []
+    assert not os.get_inheritable(waker.fileno())
+    waker.close()
+
+
+def test_who_signals_while_the_channel_is_closed_keeps_its_number_until_then() -> None:
+    waker = EventFd()
+    held, number = waker._descriptor, waker.fileno()  # as signal() holds it while it writes
+    waker.close()
+    waker.drain()
+    assert held is not None
+    os.eventfd_write(number, 1)
+    del held
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.eventfd_write(number, 1)
 
 
 def test_a_full_channel_is_a_channel_that_is_signalled() -> None:

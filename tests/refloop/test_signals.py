@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 import refloop
 from refloop import Direction, Reactor
+from tests.refloop.fake_kernel import open_descriptors
 
 USR1 = signal.SIGUSR1
 
@@ -39,6 +42,86 @@ def test_the_wake_up_byte_alone_ends_a_wait(reactor: Reactor) -> None:
     reactor.turn()
     reactor.call_later(0, int)
     reactor.turn()
+
+
+def test_a_full_channel_loses_no_signal_and_is_empty_after_the_turn(
+    reactor: Reactor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+    reactor.add_signal_handler(USR1, ran.append, "x")
+    signals = reactor.wake_on_signals()
+    reading, writing = signals.fileno(), signals._writer
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    signal.raise_signal(USR1)
+    reactor.turn()
+    assert ran == ["x"]
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)
+    assert (os.get_inheritable(reading), os.get_inheritable(writing)) == (False, False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_later_handler_takes_the_place_of_an_earlier_one_and_each_signal_has_its_own(
+    reactor: Reactor,
+) -> None:
+    ran: list[object] = []
+    reactor.add_signal_handler(USR1, ran.append, "earlier")
+    reactor.add_signal_handler(USR1, ran.append, "later")
+    reactor.add_signal_handler(signal.SIGUSR2, lambda: ran.append(2))
+    signal.raise_signal(USR1)
+    signal.raise_signal(signal.SIGUSR2)
+    reactor.turn()
+    assert ran == ["later", 2]
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGKILL, OSError), (signal.SIGSTOP, OSError), (0, ValueError)]
+)
+def test_a_signal_that_nobody_can_handle_is_refused(
+    reactor: Reactor, number: int, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        reactor.add_signal_handler(number, int)
+    assert not reactor.remove_signal_handler(number)
+
+
+def test_on_another_thread_than_the_main_one_no_signal_is_handled_and_nothing_left_open() -> None:
+    refused: list[Exception] = []
+
+    def foreign() -> None:
+        reactor = Reactor()
+        try:
+            reactor.add_signal_handler(USR1, int)
+        except ValueError as error:
+            refused.append(error)
+        assert not reactor.remove_signal_handler(USR1)
+        reactor.close()
+
+    before = open_descriptors()
+    thread = threading.Thread(target=foreign)
+    thread.start()
+    thread.join()
+    assert len(refused) == 1
+    assert open_descriptors() == before
+
+
+def test_a_handler_from_python_is_given_back_as_it_was() -> None:
+    def mine(_number: int, _frame: object) -> None:
+        pass
+
+    before = signal.signal(USR1, mine)
+    try:
+        reactor = Reactor()
+        reactor.add_signal_handler(USR1, int)
+        assert reactor.remove_signal_handler(USR1)
+        assert signal.getsignal(USR1) is mine
+        reactor.add_signal_handler(USR1, int)
+        reactor.close()
+        assert signal.getsignal(USR1) is mine
+    finally:
+        signal.signal(USR1, before)
 
 
 def test_handlers_are_given_back_one_by_one_and_at_the_close() -> None:

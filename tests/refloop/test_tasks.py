@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 
@@ -14,6 +16,7 @@ import pytest
 from refloop import (
     MILLISECOND,
     SECOND,
+    WORKERS,
     BusyResourceError,
     Cancelled,
     CancelScope,
@@ -21,6 +24,7 @@ from refloop import (
     DeadlockError,
     Direction,
     Event,
+    ForeignThreadError,
     Instrument,
     Raised,
     Reactor,
@@ -31,8 +35,10 @@ from refloop import (
     TaskCancelledError,
     TaskGroup,
     WasCancelled,
+    Workers,
     checkpoint,
     current_reactor,
+    current_runtime,
     current_task,
     fail_after,
     fail_at,
@@ -46,7 +52,7 @@ from refloop import (
     wait_writable,
 )
 from refloop.tasks import CHECKPOINT, LIFE, Move, Trap
-from tests.refloop.fake_kernel import FakeKernel
+from tests.refloop.fake_kernel import FakeKernel, WouldSleepForEverError
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -403,6 +409,100 @@ def test_what_a_signal_handler_can_end_is_no_deadlock(kernel: FakeKernel) -> Non
     run(main, kernel=kernel)
 
 
+@pytest.mark.parametrize("whose", ["its own", "another's"])
+def test_of_idle_workers_only_another_s_can_end_a_deadlock(kernel: FakeKernel, whose: str) -> None:
+    """The pool's own has nothing to do before a task gives it a job; of others nothing is known."""
+
+    async def main() -> None:
+        pool = current_task().runtime.workers if whose == "its own" else Workers(Reactor(), 1)
+        pool.submit(int, done=lambda job: None)
+        while pool.busy:
+            await checkpoint()
+            if pool.reactor is not current_reactor():
+                pool.reactor.turn()
+        try:
+            await Event().wait()
+        finally:
+            if whose != "its own":
+                pool.close()
+                pool.reactor.close()
+
+    with pytest.raises(DeadlockError if whose == "its own" else WouldSleepForEverError):
+        run(main, kernel=kernel)
+
+
+def test_a_thread_of_somebody_else_could_end_a_deadlock(kernel: FakeKernel) -> None:
+    over = threading.Semaphore(0)
+    other = threading.Thread(target=over.acquire)
+    other.start()
+
+    async def main() -> None:
+        await Event().wait()
+
+    try:
+        with pytest.raises(WouldSleepForEverError):
+            run(main, kernel=kernel)
+        with pytest.raises(DeadlockError):
+            run(main, kernel=kernel, alone=True)
+    finally:
+        over.release()
+        other.join()
+
+
+def test_a_run_in_another_thread_leaves_ctrl_c_alone() -> None:
+    seen: list[object] = []
+
+    async def main() -> None:
+        seen.append(signal.getsignal(signal.SIGINT))
+        await checkpoint()
+
+    thread = threading.Thread(target=run, args=(main,))
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
+
+
+def test_a_run_leaves_ctrl_c_to_whoever_has_taken_it_before() -> None:
+    seen: list[object] = []
+
+    def handler(number: int, _frame: object) -> None:
+        seen.append(number)
+
+    async def main() -> None:
+        seen.append(signal.getsignal(signal.SIGINT))
+        signal.raise_signal(signal.SIGINT)
+        await checkpoint()
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        run(main)
+        assert seen == [handler, signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_cancels_also_what_is_spawned_after_it() -> None:
+    ended: list[str] = []
+
+    async def late() -> None:
+        try:
+            await checkpoint()
+        finally:
+            ended.append("late")
+
+    async def main() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await forever()
+        finally:
+            current_task().runtime.spawn(late)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert ended == ["late"]
+
+
 def test_ctrl_c_cancels_everything_and_is_raised_when_all_has_unwound() -> None:
     ended: list[str] = []
 
@@ -457,6 +557,156 @@ def test_keyboard_interrupt_in_a_task_unwinds_everything_and_is_raised() -> None
     with pytest.raises(KeyboardInterrupt):
         run(main)
     assert ended == ["sibling"]
+
+
+class Record(Instrument):
+    """All that an observer is told, with what a task then says of itself."""
+
+    def __init__(self, told: list[tuple[str, str, str]], name: str) -> None:
+        self._told = told
+        self._name = name
+
+    def _tell(self, what: str, task: Task[object]) -> None:
+        self._told.append((self._name, what, task.waits_for))
+
+    def task_spawned(self, task: Task[object]) -> None:
+        self._tell("spawned", task)
+
+    def task_scheduled(self, task: Task[object]) -> None:
+        self._tell("scheduled", task)
+
+    def before_task_step(self, task: Task[object]) -> None:
+        self._tell("before", task)
+
+    def after_task_step(self, task: Task[object]) -> None:
+        self._tell("after", task)
+
+    def task_exited(self, task: Task[object]) -> None:
+        self._tell("exited", task)
+
+
+def test_an_observer_is_told_of_every_step_and_wake_in_its_order(kernel: FakeKernel) -> None:
+    told: list[tuple[str, str, str]] = []
+
+    async def main() -> None:
+        await checkpoint()
+        await sleep(1)
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 -- what is raised is not what this is about
+        run(main, kernel=kernel, instruments=[Record(told, "first"), Record(told, "second")])
+    steps = [
+        ("spawned", "new"),
+        ("before", "new"),
+        ("after", "ready"),
+        ("before", "ready"),
+        ("after", "sleep until 1 ns"),
+        ("scheduled", "ready"),
+        ("before", "ready"),
+        ("after", "done"),
+        ("exited", "done"),
+    ]
+    assert [(what, how) for name, what, how in told if name == "first"] == steps
+    assert [(what, how) for name, what, how in told if name == "second"] == steps
+    assert [name for name, _, _ in told[:4]] == ["first", "second"] * 2
+
+
+def test_an_observer_may_come_with_nothing_of_its_own(kernel: FakeKernel) -> None:
+    assert run(value, kernel=kernel, instruments=[Instrument()]) == "value"
+
+
+def test_tasks_are_told_of_parents_before_children_and_those_that_have_ended_never(runtime: Runtime) -> None:
+    async def child(name: str) -> None:
+        with CancelScope(), CancelScope():
+            async with TaskGroup() as group:
+                for number in range(2):
+                    group.start_soon(forever, name=f"{name}.{number}")
+                with CancelScope():
+                    await forever()
+
+    async def main() -> None:
+        with CancelScope() as scope:
+            async with TaskGroup() as outer, TaskGroup() as inner:
+                outer.start_soon(child, "b", name="b")
+                inner.start_soon(child, "a", name="a")
+                inner.start_soon(value, name="done")
+                for _ in range(4):
+                    await checkpoint()
+                names.extend(task.name for task in runtime.tasks())
+                scope.cancel()
+
+    names: list[str] = []
+    runtime.spawn(forever, name="other").cancel()
+    runtime.spawn(forever, name="another")
+    runtime.run_until_done(runtime.spawn(main, name="main"))
+    assert names == ["another", "main", "a", "b", "a.0", "a.1", "b.0", "b.1"]
+
+
+def test_a_task_is_spawned_by_the_thread_of_its_loop(runtime: Runtime) -> None:
+    refused: list[Exception] = []
+
+    def spawn() -> None:
+        try:
+            runtime.spawn(value)
+        except ForeignThreadError as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=spawn)
+    thread.start()
+    thread.join()
+    assert len(refused) == 1
+    assert runtime.tasks() == []
+
+
+def test_of_an_error_the_one_who_waits_is_told_and_else_the_reactor(runtime: Runtime) -> None:
+    """The error of what a run is for is raised there, but for one of its clean-up, when the run has been
+    given up."""
+    told: list[Exception] = []
+    runtime.reactor.on_error = told.append
+    joined, alone, main, cleanup = (ValueError(name) for name in ("joined", "alone", "main", "clean-up"))
+
+    async def join() -> None:
+        task = runtime.spawn(failure, joined)
+        with pytest.raises(ValueError, match="joined"):
+            await task.join()
+        runtime.spawn(failure, alone)
+        await failure(main)
+
+    async def stuck() -> None:
+        try:
+            await forever()
+        finally:
+            raise cleanup
+
+    with pytest.raises(ValueError, match="main"):
+        runtime.run_until_done(runtime.spawn(join))
+    with pytest.raises(DeadlockError):
+        runtime.run_until_done(runtime.spawn(stuck))
+    with pytest.raises(WouldSleepForEverError):  # who turns the reactor itself may wait for ever
+        runtime.reactor.turn()
+    runtime.close()
+    assert told == [alone, cleanup]
+
+
+def test_a_thread_has_one_runtime_at_a_time(reactor: Reactor) -> None:
+    first = Runtime(reactor)
+    with pytest.raises(RuntimeError, match="already"):
+        Runtime(reactor)
+    first.close()
+    second = Runtime(reactor, workers=3, alone=True)
+    assert (second.workers.size, second.alone, second.instruments, first.alone) == (3, True, (), False)
+    first.close()  # for the second time, and so of no effect on the other
+    assert current_runtime() is second
+    second.close()
+    with pytest.raises(RuntimeError, match="no refloop runtime in this thread"):
+        current_runtime()
+
+
+def test_a_run_has_as_many_workers_as_it_was_given() -> None:
+    async def main() -> int:
+        return current_runtime().workers.size
+
+    assert (run(main), run(main, workers=3)) == (WORKERS, 3)
 
 
 def test_a_stranger_s_await_is_refused(runtime: Runtime) -> None:
@@ -1000,6 +1250,45 @@ def test_what_nobody_waits_for_any_more_leaves_the_interest_set(
     runtime.run_until_done(runtime.spawn(main))
     assert [what for what, _, _ in kernel.controls[1:]] == ["register", "unregister", "register"]
     assert len(kernel.timeouts) <= 5
+
+
+def test_what_is_reported_to_nobody_and_waited_for_in_that_turn_costs_no_epoll_ctl(
+    kernel: FakeKernel, runtime: Runtime, pair: Pair
+) -> None:
+    async def main() -> None:
+        pair[1].send(b"x")
+        for _ in range(3):
+            await wait_readable(pair[0])
+            await checkpoint()
+        await wait_readable(pair[0])
+        pair[0].recv(1)
+        for _ in range(3):
+            await checkpoint()
+        pair[1].send(b"x")
+        await wait_readable(pair[0])
+
+    before = len(kernel.controls)
+    runtime.run_until_done(runtime.spawn(main))
+    assert [what for what, _, _ in kernel.controls[before:]] == ["register"]
+
+
+def test_a_ghost_of_what_a_task_has_waited_for_costs_one_wake_up(runtime: Runtime, pair: Pair) -> None:
+    """Given a number that is closed without a word, and a duplicate of it that becomes ready, then the
+    interest that was kept for the next wait is gone for good after one report."""
+    ours, theirs = pair
+
+    async def main() -> None:
+        theirs.send(b"x")
+        await wait_readable(ours)
+        ours.recv(1)
+
+    runtime.run_until_done(runtime.spawn(main))
+    with socket.socket(fileno=os.dup(ours.fileno())):
+        ours.close()
+        theirs.send(b"x")
+        runtime.reactor.turn()
+        with pytest.raises(WouldSleepForEverError):
+            runtime.reactor.turn()
 
 
 @pytest.mark.parametrize("name_it_by", ["object", "number"])

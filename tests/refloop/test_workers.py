@@ -6,17 +6,22 @@ events that jobs set on the loop.
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from refloop import (
+    WORKERS,
     BusyResourceError,
     CancelScope,
     CapacityLimiter,
@@ -75,6 +80,11 @@ class Gate:
 
     def has_ended(self) -> bool:
         return self._ended
+
+
+def turn_until_idle(workers: Workers) -> None:
+    while workers.busy:
+        workers.reactor.turn()
 
 
 # --- to a worker --------------------------------------------------------------------------------------
@@ -141,6 +151,139 @@ def test_a_thread_that_cannot_be_started_is_an_error_of_the_job(monkeypatch: pyt
 
     with pytest.raises(RuntimeError, match="can't start new thread"):
         run(main)
+
+
+def test_a_thread_that_cannot_be_started_leaves_its_job_to_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, start, refused = Gate(), threading.Thread.start, threading.Event()
+
+    def one_only(thread: threading.Thread) -> None:
+        if thread.name != "refloop worker 1":
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", one_only)
+
+    async def main() -> tuple[int, object]:
+        workers = current_runtime().workers
+        async with TaskGroup() as group:
+            group.start_soon(to_thread, gate)
+            await gate.begun.wait()
+            second = group.start_soon(to_thread, int, "2")
+            while workers.threads != 1 or not refused.is_set():
+                await sleep(0)
+            gate.open()
+        return workers.threads, second.outcome
+
+    assert run(main, workers=2) == (1, Returned(2))
+
+
+def test_a_close_waits_for_every_thread_that_was_started_and_for_none_that_was_not(
+    real: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a thread that could not be started, of which the loop has not heard yet or has, when the pool is
+    closed, then the others have ended."""
+    start, joined = threading.Thread.start, list[str]()
+
+    def every_other(thread: threading.Thread) -> None:
+        if thread.name == "refloop worker 2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def join(thread: threading.Thread, timeout: float | None = None) -> None:
+        joined.append(thread.name)
+        real_join(thread, timeout)
+
+    real_join = threading.Thread.join
+    monkeypatch.setattr(threading.Thread, "start", every_other)
+    monkeypatch.setattr(threading.Thread, "join", join)
+    for heard in (False, True):
+        workers, gate = Workers(real, 2), Gate()
+        workers.submit(gate, done=lambda job: None)
+        while not gate.begun.is_set():
+            real.turn()
+        workers.submit(int, done=lambda job: None)
+        while heard and workers.threads == 2:
+            real.turn()
+        gate.open()
+        workers.close()
+        assert joined.pop() == "refloop worker 1"
+        assert joined == []
+        real.call_soon(int)
+        real.turn()
+
+
+def test_a_worker_says_whose_it_is_and_does_not_keep_the_process() -> None:
+    def job() -> tuple[str, bool]:
+        return threading.current_thread().name, threading.current_thread().daemon
+
+    async def main() -> list[tuple[str, bool]]:
+        gate = Gate()
+        async with TaskGroup() as group:
+            group.start_soon(to_thread, gate)
+            await gate.begun.wait()
+            second = await to_thread(job)
+            gate.open()
+        return [second]
+
+    assert run(main) == [("refloop worker 2", True)]
+
+
+def test_an_idle_worker_holds_on_to_nothing_of_its_last_job() -> None:
+    class Argument:
+        pass
+
+    async def main() -> None:
+        argument = Argument()
+        held = weakref.ref(argument)
+        await to_thread(id, argument)
+        del argument
+        await to_thread(int)  # the worker has come back from the job before
+        assert held() is None
+
+    run(main, workers=1)
+
+
+def test_an_error_of_a_job_is_held_by_nobody_but_who_caught_it() -> None:
+    """Not by a frame in its own traceback, in which it would live until the collector comes."""
+
+    class FailureError(Exception):
+        pass
+
+    def fails() -> None:
+        raise FailureError
+
+    async def fails_later() -> None:
+        await checkpoint()
+        raise FailureError
+
+    def asks() -> None:
+        for function in (fails, fails_later):
+            seen.append(_caught(partial(from_thread, function)))
+
+    def _caught(call: Callable[[], object]) -> weakref.ref[FailureError]:
+        try:
+            call()
+        except FailureError as error:
+            return weakref.ref(error)
+        raise AssertionError("it has failed")
+
+    async def main() -> None:
+        await to_thread(asks)
+        try:
+            await to_thread(fails)
+        except FailureError as error:
+            seen.append(weakref.ref(error))
+
+    seen: list[weakref.ref[FailureError]] = []
+    gc.disable()
+    try:
+        run(main)
+        assert [each() for each in seen] == [None] * 3
+    finally:
+        gc.enable()
 
 
 # --- cancelled waits ----------------------------------------------------------------------------------
@@ -289,6 +432,64 @@ def test_the_token_of_a_job_that_is_taken_back_is_given_back() -> None:
     assert run(main, workers=1) == 0
 
 
+def test_a_limiter_tells_how_many_tokens_there_are_and_where() -> None:
+    async def main() -> None:
+        limiter = CapacityLimiter(3)
+        for borrowed in range(3):
+            assert (limiter.total, limiter.borrowed, limiter.available) == (3, borrowed, 3 - borrowed)
+            await limiter.acquire()
+        assert (limiter.borrowed, limiter.available) == (3, 0)
+
+    run(main)
+
+
+def test_who_is_cancelled_as_it_gets_its_token_submits_nothing_and_gives_it_back() -> None:
+    ran: list[str] = []
+
+    async def main() -> int:
+        limiter = CapacityLimiter(1)
+        await limiter.acquire()
+        async with TaskGroup() as group:
+            group.start_soon(lambda: to_thread(ran.append, "never", limiter=limiter))
+            await checkpoint()
+            await checkpoint()
+            limiter.release()
+            assert limiter.borrowed == 1  # it has been woken with the token
+            group.cancel_scope.cancel()
+        return limiter.borrowed
+
+    assert run(main) == 0
+    assert ran == []
+
+
+@pytest.mark.parametrize("why", ["closed", "deadlock"])
+def test_the_token_of_a_job_that_is_refused_is_given_back(why: str) -> None:
+    limiter = CapacityLimiter(1)
+
+    async def ask() -> str:
+        if why == "closed":
+            current_runtime().workers.closed = True
+        try:
+            await to_thread(int, limiter=limiter)
+        except (ClosedResourceError, WorkerDeadlockError) as error:
+            return str(error)
+        finally:
+            current_runtime().workers.closed = False
+        return "accepted"
+
+    async def main() -> str:
+        return await to_thread(from_thread, ask)
+
+    told = run(main, workers=1)
+    assert told.startswith({"closed": "the pool of workers is closed", "deadlock": "all 1 workers"}[why])
+    assert limiter.borrowed == 0
+
+
+@pytest.mark.parametrize(("size", "resolving"), [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)])
+def test_half_of_the_workers_resolve_names_and_one_at_least(real: Reactor, size: int, resolving: int) -> None:
+    assert Workers(real, size).resolving.total == resolving
+
+
 # --- from a worker ------------------------------------------------------------------------------------
 
 
@@ -347,9 +548,52 @@ def test_a_job_whose_task_is_cancelled_is_told_so() -> None:
     assert run(main) == "told"
 
 
-def test_only_a_job_can_ask_the_loop() -> None:
+def test_only_a_job_can_ask_the_loop(real: Reactor) -> None:
     with pytest.raises(RuntimeError, match="this thread is no worker"):
         from_thread(int)
+
+
+def test_what_leaves_the_loop_from_a_function_that_a_job_asked_for_leaves_the_turn(real: Reactor) -> None:
+    """Given a function that is interrupted, then whoever turns the loop is, and the job is told that the loop
+    has ended what it waited for."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    workers, told = Workers(real, 1), list[str]()
+
+    def job() -> None:
+        try:
+            from_thread(interrupted)
+        except TaskCancelledError as error:
+            told.append(str(error))
+
+    workers.submit(job, done=lambda job: job.take())
+    with pytest.raises(KeyboardInterrupt):
+        turn_until_idle(workers)
+    workers.close()
+    assert told == ["the loop has ended what this job waited for"]
+
+
+def test_what_a_worker_has_run_before_does_not_make_it_a_job_s_thread(real: Reactor) -> None:
+    """A thread that a job has started is in no job itself."""
+    workers, told = Workers(real, 1), list[str]()
+
+    def asks() -> None:
+        try:
+            from_thread(int)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    def job() -> None:
+        thread = threading.Thread(target=asks)
+        thread.start()
+        thread.join()
+
+    workers.submit(job, done=lambda job: job.take())
+    turn_until_idle(workers)
+    workers.close()
+    assert told == ["from_thread is for jobs: this thread is no worker, or is in none"]
 
 
 def test_a_job_that_outlives_its_tasks_can_still_come_back() -> None:
@@ -472,6 +716,39 @@ def test_a_callback_gets_the_job_once_on_the_loops_thread(real: Reactor) -> None
         real.turn()
     workers.close()
     assert seen == [(threading.get_ident(), 3)]
+
+
+def test_a_job_is_taken_back_until_it_is_begun(real: Reactor) -> None:
+    workers, running = Workers(real, 1), Gate()
+    done: list[str] = []
+
+    begun = workers.submit(running, done=lambda job: done.append(job.take()))
+    while not running.begun.is_set():
+        real.turn()
+    queued = workers.submit(str, "queued", done=lambda job: done.append(job.take()))
+    foreign: list[Exception] = []
+
+    def withdraw() -> None:
+        try:
+            queued.withdraw()
+        except ForeignThreadError as error:
+            foreign.append(error)
+
+    thread = threading.Thread(target=withdraw)
+    thread.start()
+    thread.join()
+    assert len(foreign) == 1
+    assert [begun.withdraw(), queued.withdraw(), queued.withdraw()] == [False, True, False]
+    assert workers.busy
+    running.open()
+    turn_until_idle(workers)
+    workers.close()
+    assert done == ["done"]
+
+
+def test_a_pool_takes_as_many_threads_as_jobs_that_wait_want_unless_somebody_says(real: Reactor) -> None:
+    with ThreadPoolExecutor() as executor:
+        assert Workers(real).size == WORKERS == executor._max_workers
 
 
 def test_closing_refuses_what_is_queued_and_waits_for_what_runs(real: Reactor) -> None:
@@ -635,6 +912,24 @@ def test_a_file_is_read_on_a_worker(tmp_path: Path) -> None:
         return await read_file(tmp_path / "file")
 
     assert run(main) == b"content"
+
+
+@pytest.mark.parametrize(
+    ("host", "options"),
+    [
+        ("127.0.0.1", {}),
+        (None, {}),
+        (None, {"flags": socket.AI_PASSIVE}),
+        ("::1", {"family": socket.AF_INET6}),
+        ("127.0.0.1", {"type": socket.SOCK_DGRAM}),
+        ("127.0.0.1", {"proto": socket.IPPROTO_TCP}),
+    ],
+)
+def test_names_resolve_as_the_standard_library_has_it(host: str | None, options: dict[str, int]) -> None:
+    async def main() -> object:
+        return await getaddrinfo(host, 80, **options)
+
+    assert run(main) == socket.getaddrinfo(host, 80, **options)
 
 
 def test_names_that_do_not_resolve_leave_workers_for_files(
