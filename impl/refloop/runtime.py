@@ -169,7 +169,7 @@ class Runtime:
 
         Raises :class:`DeadlockError`, with ``task`` and all the others as they were, if it never can be.
         """
-        self.main, before = task, self.main
+        before, self.main = self.main, task
         turn, self.reactor.on_stall = self.reactor.turn, self._stalled
         try:
             while task.state is not DONE:
