@@ -42,10 +42,10 @@ it appends to the ready queue, and sets the wake-up bit unless it is set already
 from __future__ import annotations
 
 import io
-import os
 import socket
 import sys
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -73,6 +73,7 @@ from refloop.kernel import (
     Resource,
     poll_timeout,
 )
+from refloop.owner import Owner
 from refloop.signals import Signals
 from refloop.timers import Callback, Timer, Timers
 
@@ -97,8 +98,9 @@ class Mode(Enum):
 
 
 # To look a member up in its class is slow before Python 3.12.
-READ, WRITE = Direction
-LEVEL, EDGE, ONE_SHOT = Mode
+READ: Final = Direction.READ
+WRITE: Final = Direction.WRITE
+ONE_SHOT: Final = Mode.ONE_SHOT
 
 INTEREST: Final = {READ: IN | RDHUP, WRITE: OUT}
 """What the kernel is asked for. RDHUP is a matter of reading: a writer who asked for it would spin on a
@@ -112,9 +114,12 @@ _WAKES_WRITER: Final = OUT | RDHUP | HUP | ERR
 _LEVEL_MASK: Final = IN | RDHUP | OUT  # the largest mask without a mode in it
 
 
-class Entry(Protocol):
+class Entry(ABC):
     """What the ready queue holds: a callback, or a task's next step. ``run`` contains its errors."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def run(self) -> None: ...
 
 
@@ -184,7 +189,7 @@ class Slot:
                 raise ValueError(f"descriptor {self.fd} is armed {other.mode.name}, and has one mode")
 
 
-class Handle:
+class Handle(Entry):
     """A queued callback; made by :meth:`Reactor.call_soon` and :meth:`Reactor.call_soon_threadsafe`."""
 
     __slots__ = ("_args", "_callback", "_reactor")
@@ -302,9 +307,7 @@ class Reactor:
         self._unconsumed: list[Slot] = []
         self._removed_in = 0  # the last turn in which something left the interest set
         self._lost = False  # whether something could not be taken out of the interest set
-        self._signals: Signals | None = None
-        self._owner = get_ident()
-        self._forked = False
+        self._owner = Owner()
         self._signalled = False
         self._turning = False
         self._poller = kernel.poller()
@@ -312,7 +315,6 @@ class Reactor:
         self._waker = kernel.waker()
         self._waker_fd = self._waker.fileno()
         self._poller.register(self._waker_fd, IN)
-        _REACTORS.add(self)
 
     # --- the turn -----------------------------------------------------------------------------------
 
@@ -321,7 +323,7 @@ class Reactor:
 
         Raises RuntimeError within a turn: no handler runs inside another.
         """
-        if get_ident() != self._owner or self._turning:
+        if get_ident() != self._owner.thread or self._turning:
             self._refuse()
         self._turning = True
         try:
@@ -429,7 +431,7 @@ class Reactor:
     def call_later(self, delay: int, callback: Callback, *args: object) -> Timer:
         """Run ``callback(*args)`` no earlier than ``delay`` nanoseconds from now, the clock being read
         here."""
-        if get_ident() != self._owner:
+        if get_ident() != self._owner.thread:
             self._refuse()
         if delay < 0:
             raise ValueError(f"a delay of {delay} ns has passed already: call_at takes past deadlines")
@@ -438,7 +440,7 @@ class Reactor:
     def call_at(self, deadline: int, callback: Callback, *args: object) -> Timer:
         """Run ``callback(*args)`` in the first timer phase that begins at or after instant ``deadline``, in
         nanoseconds of :attr:`clock`; a deadline in the past is due in the next phase."""
-        if get_ident() != self._owner:
+        if get_ident() != self._owner.thread:
             self._refuse()
         return self.timers.arm(deadline, callback, args)
 
@@ -448,11 +450,11 @@ class Reactor:
         Raises :class:`ClosedReactorError` after :meth:`close`. A post that races with the close either runs
         or raises.
         """
-        if not self._owner:
+        if not self._owner.thread:
             self._refuse()
         handle = Handle(callback, args, self)
         self.ready.append(handle)
-        if not self._owner:
+        if not self._owner.thread:
             # The reactor closed in between. Either its last ready phase has taken the callback, or we take it
             # back: a deque gives one entry to one of us.
             try:
@@ -488,15 +490,16 @@ class Reactor:
         Raises ValueError on another thread than the main one. Idempotent.
         """
         self._mine()
-        if self._signals is None:
-            self._signals = Signals()
-            self.register(self._signals.fileno(), Direction.READ, self._signals.drain)
-        return self._signals
+        owner = self._owner
+        if owner.signals is None:
+            owner.signals = Signals()
+            self.register(owner.signals.fileno(), Direction.READ, owner.signals.drain)
+        return owner.signals
 
     def remove_signal_handler(self, number: int) -> bool:
         """Handle signal ``number`` as before :meth:`add_signal_handler`; whether it was handled here."""
         self._mine()
-        return self._signals is not None and self._signals.restore(number)
+        return self._owner.signals is not None and self._owner.signals.restore(number)
 
     # --- descriptors --------------------------------------------------------------------------------
 
@@ -650,7 +653,7 @@ class Reactor:
                     self._settle_closed(slot)  # its number is closed, or has become a regular file
 
     def _waited_for(self) -> bool:
-        signals = None if self._signals is None else self._signals.fileno()
+        signals = None if self._owner.signals is None else self._owner.signals.fileno()
         for slot in self._slots.values():  # any() makes a generator before each endless wait
             if (slot.reader is not None or slot.writer is not None) and slot.fd != signals:
                 return True
@@ -664,16 +667,16 @@ class Reactor:
         Idempotent. Callbacks that run during the close find the reactor closed already. Raises RuntimeError
         within a turn: what was queued could only run inside the handler that closes.
         """
-        if not self._owner and not self._forked:
+        if not self._owner.thread and not self._owner.forked:
             return
-        if get_ident() != self._owner or self._turning:
+        if get_ident() != self._owner.thread or self._turning:
             self._refuse()
         for slot in tuple(self._slots.values()):
             self._settle_closed(slot)
         self.timers.clear()
-        if self._signals is not None:
-            self._signals.close()
-        self._owner = 0
+        if self._owner.signals is not None:
+            self._owner.signals.close()
+        self._owner.thread = 0
         try:
             while self.ready:
                 self.ready.popleft().run()
@@ -682,15 +685,15 @@ class Reactor:
             self._waker.close()
 
     def _mine(self) -> None:
-        if get_ident() != self._owner:
+        if get_ident() != self._owner.thread:
             self._refuse()
 
     def _refuse(self) -> NoReturn:
-        if self._forked:
+        if self._owner.forked:
             raise ForkedError("this reactor belongs to the parent process: make one of your own after a fork")
-        if not self._owner:
+        if not self._owner.thread:
             raise ClosedReactorError("the reactor is closed")
-        if get_ident() == self._owner:
+        if get_ident() == self._owner.thread:
             raise RuntimeError("a turn is under way: a reactor is neither turned nor closed inside a handler")
         raise ForeignThreadError("another thread may only call call_soon_threadsafe on this reactor")
 
@@ -711,17 +714,3 @@ def _is_gone(slot: Slot) -> bool:
         return resource.fileno() != slot.fd
     except (OSError, ValueError):
         return True  # a closed file object raises, a closed socket says -1
-
-
-_REACTORS: weakref.WeakSet[Reactor] = weakref.WeakSet()
-
-
-def _disown() -> None:
-    for reactor in tuple(_REACTORS):
-        reactor._forked = True
-        if reactor._owner and reactor._signals is not None:
-            reactor._signals.close()
-        reactor._owner = 0
-
-
-os.register_at_fork(after_in_child=_disown)

@@ -15,7 +15,6 @@ or the trap holds the task, and its home does, so that none is collected while i
 
 from __future__ import annotations
 
-import types
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from refloop.cancel import CancelScope
 from refloop.errors import TaskCancelledError
 from refloop.outcomes import Cancelled, Outcome, Raised, Returned, WasCancelled
+from refloop.reactor import Entry
 
 if TYPE_CHECKING:
     from refloop.runtime import Runtime
@@ -67,7 +67,11 @@ LIFE: Final[dict[tuple[State, Move], State | None]] = {
 }
 """The life cycle of a task: the next state for each state and move, None where the move is refused."""
 
-NEW, READY, RUNNING, WAITING, DONE = State
+NEW: Final = State.NEW
+READY: Final = State.READY
+RUNNING: Final = State.RUNNING
+WAITING: Final = State.WAITING
+DONE: Final = State.DONE
 
 
 def total(state: State, move: Move) -> State | None:
@@ -152,12 +156,6 @@ def suspend(trap: Trap) -> Awaitable[None]:
     return trap
 
 
-@types.coroutine
-def checkpoint() -> Generator[Trap, None, None]:
-    """Let the others run, and raise :class:`Cancelled` if the task is."""
-    yield CHECKPOINT
-
-
 class ParkingLot(Trap):
     """Tasks that wait for the same thing, first come first served: the one thing beneath every primitive.
 
@@ -230,7 +228,7 @@ class Home:
         """``task`` has its outcome; it is a member no more."""
 
 
-class Task(Generic[T_co]):
+class Task(Entry, Generic[T_co]):
     """A coroutine in the care of a runtime; made by ``start_soon`` and :meth:`Runtime.spawn`."""
 
     __slots__ = (

@@ -9,11 +9,11 @@ readiness is a hint, and who finds that another has taken what was there waits o
 
 from __future__ import annotations
 
-import types
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable
 from typing import ClassVar, Final
 
 from refloop.errors import ClosedResourceError
+from refloop.generators import until_ready
 from refloop.here import current_reactor
 from refloop.kernel import Resource
 from refloop.reactor import INTEREST, Direction, Mode, Reactor, Slot
@@ -76,15 +76,6 @@ class Readiness(Trap):
         """Let others hold the direction: the task that was woken runs."""
         self.slot.hold(self.direction, None)
 
-    @types.coroutine
-    def wait(self) -> Generator[Trap, None, None]:
-        """Suspend until the descriptor is ready, or raise :class:`ClosedResourceError` if it is closed before
-        this task runs again; the number may be somebody else's by then."""
-        yield self
-        self.release()
-        if self.slot.closed:
-            raise ClosedResourceError(f"descriptor {self.fd} was closed before the task that was woken ran")
-
 
 class Readable(Readiness):
     """That a read would not suspend."""
@@ -124,13 +115,13 @@ def wait_readable(resource: Resource) -> Awaitable[None]:
     hint: be ready for EAGAIN.
     """
     reactor = current_reactor()
-    return Readable(reactor, reactor.slot(resource)).wait()
+    return until_ready(Readable(reactor, reactor.slot(resource)))
 
 
 def wait_writable(resource: Resource) -> Awaitable[None]:
     """Wait until a write to ``resource`` would not suspend; raises as :func:`wait_readable` does."""
     reactor = current_reactor()
-    return Writable(reactor, reactor.slot(resource)).wait()
+    return until_ready(Writable(reactor, reactor.slot(resource)))
 
 
 def notify_closing(resource: Resource) -> None:

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 KERNEL = "impl/refloop/kernel.py"
 REACTOR = "impl/refloop/reactor.py"
+OWNER = "impl/refloop/owner.py"
 STREAMS = "impl/refloop/streams.py"
 
 LOOP_MUTANTS: tuple[Mutant, ...] = (
@@ -330,7 +331,7 @@ LOOP_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="loop-goes-on-in-the-child",
         clause="LOOP.FORK.REFUSED",
-        path=REACTOR,
+        path=OWNER,
         old="os.register_at_fork(after_in_child=_disown)\n",
         new="_DISOWN = _disown\n",
         story="A forked child goes on with the loop it has inherited, and changes its parent's interest set.",

@@ -57,15 +57,15 @@ WAKE_MUTANTS: tuple[Mutant, ...] = (
         name="wake-post-into-the-void",
         clause="WAKE.POST.AFTER_CLOSE",
         path=REACTOR,
-        old="""        if not self._owner:
+        old="""        if not self._owner.thread:
             self._refuse()
         handle = Handle(callback, args, self)
         self.ready.append(handle)
-        if not self._owner:
+        if not self._owner.thread:
 """,
         new="""        handle = Handle(callback, args, self)
         self.ready.append(handle)
-        if self._forked:
+        if self._owner.forked:
 """,
         story="A post to a closed loop is let in, and never runs.",
     ),

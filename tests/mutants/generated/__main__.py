@@ -42,7 +42,7 @@ REFLOOP = (
         "runtime",
         "streams",
     ),
-    *("buffers", "kernel", "signals", "here", "outcomes"),
+    *("buffers", "kernel", "signals", "here", "outcomes", "owner", "generators"),
 )
 RULES = (
     *(
