@@ -11,13 +11,27 @@ import pytest
 
 from loopspec.conformance.drawing import Drawer
 from loopspec.kernel import codec
-from loopspec.kernel.calls import Advance, Failed, OpenPair, Read, Write
+from loopspec.kernel.calls import (
+    SLEEPS,
+    Advance,
+    EpollWait,
+    Events,
+    Failed,
+    OpenEpoll,
+    OpenEvent,
+    OpenPair,
+    Read,
+    Result,
+    Write,
+)
 from loopspec.kernel.law import NotModelledError
 from loopspec.kernel.state import (
+    IN,
     Buffer,
     EpollSet,
     Errno,
     EventCounter,
+    FileId,
     FreshSocket,
     Limits,
     Listener,
@@ -33,6 +47,8 @@ from loopspec.kernel.state import (
     initial,
 )
 from loopspec.kernel.step import step
+from tests.kernel.asking import add, n, wait
+from tests.kernel.search import opened
 
 SEED = 7
 SEQUENCES = 60
@@ -154,6 +170,47 @@ def test_time_may_stand_still_and_does_not_run_backwards() -> None:
     assert {outcome.state for outcome in step(later.state, Advance(5))} == {later.state}
     with pytest.raises(NotModelledError, match="from 5 to 4"):
         step(later.state, Advance(4))
+
+
+# --- ready lists ------------------------------------------------------------------------------------------
+
+EPOLL, OUTER = n(0), n(1)
+FIRST, SECOND = n(2), n(3)
+ONE = (1).to_bytes(8, "little")
+
+
+@pytest.fixture
+def watched() -> State:
+    """An epoll that watches two eventfds, and is watched by another."""
+    events = [OpenEvent(nonblocking=True)] * 2
+    adds = [add(0, 2, IN), add(0, 3, IN), add(1, 0, IN)]
+    return opened(initial(2), OpenEpoll(), OpenEpoll(), *events, *adds)
+
+
+def test_whoever_waits_has_looked_at_the_ready_list(watched: State) -> None:
+    """What was ready and is not any more, before anybody woke, leaves no trace."""
+    asleep = opened(watched, EpollWait(EPOLL, 1, None, thread=ThreadId(1)))
+    assert opened(asleep, Write(FIRST, ONE)) != asleep
+    after = opened(asleep, Write(FIRST, ONE), Read(FIRST, 8))
+    assert after.epolls[FileId(0)] == asleep.epolls[FileId(0)]
+
+
+def test_to_look_at_an_epoll_tidies_its_ready_list(watched: State) -> None:
+    """What is not ready any more falls off, up to the first that is."""
+    assert opened(watched, Write(FIRST, ONE), Read(FIRST, 8), wait(OUTER)) == watched
+    one = opened(watched, Write(SECOND, ONE), wait(OUTER))
+    both = opened(watched, Write(FIRST, ONE), Write(SECOND, ONE))
+    assert opened(both, Read(FIRST, 8), wait(OUTER)) == one
+    first = opened(watched, Write(FIRST, ONE), wait(OUTER)).epolls[FileId(0)].ready
+    assert opened(both, Read(SECOND, 8), wait(OUTER)).epolls[FileId(0)].ready[:1] == first
+
+
+@pytest.mark.clause("EPOLL.WAIT.ZERO_NEVER_SUSPENDS", "76943cdd")
+@pytest.mark.parametrize(("timeout", "result"), [(0, Events(())), (1, SLEEPS), (None, SLEEPS)])
+def test_of_all_waits_only_one_of_nought_never_suspends(
+    watched: State, timeout: int | None, result: Result
+) -> None:
+    assert {outcome.result for outcome in step(watched, EpollWait(EPOLL, 1, timeout))} == {result}
 
 
 def test_a_buffer_that_is_surely_writable_has_room() -> None:
