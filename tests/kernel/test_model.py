@@ -108,6 +108,14 @@ def test_equal_states_have_one_hash_however_they_came_about() -> None:
     assert hash(Table([("b", 2), ("a", 1)])) == hash(table)
 
 
+def test_a_table_is_equal_to_itself_and_to_none_that_differs() -> None:
+    table = Table([("a", 1), ("b", 2)])
+    assert table == table
+    others = [Table(), table.put("b", 3), table.put("c", 3), table.without("a")]
+    assert all(other != table and hash(other) != hash(table) for other in others)
+    assert table != {"a": 1, "b": 2}
+
+
 @pytest.mark.full
 def test_a_state_survives_json_exactly(states: list[State]) -> None:
     for state in states[::4]:
@@ -216,3 +224,6 @@ def test_of_all_waits_only_one_of_nought_never_suspends(
 def test_a_buffer_that_is_surely_writable_has_room() -> None:
     with pytest.raises(ValueError, match="room"):
         Buffer(sure=3, most=4, atomic=2)
+    with pytest.raises(ValueError, match="room"):
+        Buffer(sure=-1, most=4)
+    assert Buffer(sure=2, most=4, atomic=2).most == 4, "which is enough"
