@@ -170,8 +170,8 @@ def test_a_notification_is_owed_to_nobody_who_came_later() -> None:
 
 @pytest.mark.clause(HANDOFF, "8719886f")
 def test_as_many_are_served_as_were_notified_and_no_more() -> None:
-    """Given four who wait and two notifications, when one of the two chosen leaves, then a third is served, and
-    the fourth waits on."""
+    """Given four who wait and two notifications, when one of the two chosen leaves, then a third is
+    served, and the fourth waits on."""
     four = (CONDITION, *waits(1), *waits(2), *waits(3), *waits(4))
     chosen = (asks(0, "acquire"), gets(0, "acquire"), Notify(1, 0, 2), CancelRequest(1, 2), releases(0))
     served = (gets(1, "wait"), releases(1), leaves(2, "wait"), releases(2))
