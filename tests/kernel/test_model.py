@@ -20,6 +20,7 @@ from loopspec.kernel.calls import (
     Advance,
     Control,
     Done,
+    Dup,
     EpollControl,
     EpollWait,
     Events,
@@ -36,6 +37,7 @@ from loopspec.kernel.calls import (
     Read,
     Result,
     Sleeps,
+    SystemCall,
     Write,
 )
 from loopspec.kernel.law import NotModelledError
@@ -75,7 +77,7 @@ from loopspec.kernel.state import (
     Timer,
     initial,
 )
-from loopspec.kernel.step import step
+from loopspec.kernel.step import must_go_on, step
 from tests.kernel.asking import add, n, wait
 from tests.kernel.search import opened
 
@@ -174,71 +176,66 @@ def test_bits_and_errors_have_the_numbers_of_linux() -> None:
     assert all(each == getattr(errno, each.name) for each in Errno)
 
 
-#: Each thing as it is when nothing else is said of it, and in full.
-UNLESS_SAID: list[tuple[object, object]] = [
-    (OpenPipe(), OpenPipe(nonblocking=False, thread=ThreadId(0))),
-    (OpenPair(), OpenPair(nonblocking=False, thread=ThreadId(0))),
-    (OpenSocket(), OpenSocket(nonblocking=False)),
-    (OpenEvent(), OpenEvent(count=0, nonblocking=False)),
-    (OpenTimer(), OpenTimer(nonblocking=False)),
-    (OpenFile(), OpenFile(data=b"", nonblocking=False)),
-    (Listen(n(1), 7), Listen(n(1), 7, backlog=8)),
-    (Accept(n(1)), Accept(n(1), nonblocking=False)),
-    (
-        EpollControl(n(1), Control.ADD, n(2)),
-        EpollControl(n(1), Control.ADD, n(2), mask=NOTHING, data=0, readable=True),
-    ),
-    (EpollWait(n(1), 2), EpollWait(n(1), 2, timeout=0)),
-    (Outcome(initial(), DONE), Outcome(initial(), Done(), clauses=frozenset())),
-    (SLEEPS, Sleeps()),
-    (Listener(7, 8), Listener(7, 8, queue=())),
-    (Timer(), Timer(expires=None, ticks=0)),
-    (Regular(b"a"), Regular(b"a", offset=0)),
-    (Pipe(b"", None, None), Pipe(b"", None, None, writable=True)),
-    (
-        End(),
-        End(
-            file=None,
-            inbox=b"",
-            no_more_in=False,
-            no_more_out=False,
-            finished=False,
-            sent_fin=False,
-            dead=False,
-            closed=False,
-            error=None,
-            writable=True,
+def test_what_holds_of_each_thing_unless_it_is_said() -> None:
+    """Of each thing as it is when nothing else is said, and in full."""
+    things: list[tuple[object, object]] = [
+        (OpenPipe(), OpenPipe(nonblocking=False, thread=ThreadId(0))),
+        (OpenPair(), OpenPair(nonblocking=False, thread=ThreadId(0))),
+        (OpenSocket(), OpenSocket(nonblocking=False)),
+        (OpenEvent(), OpenEvent(count=0, nonblocking=False)),
+        (OpenTimer(), OpenTimer(nonblocking=False)),
+        (OpenFile(), OpenFile(data=b"", nonblocking=False)),
+        (Listen(n(1), 7), Listen(n(1), 7, backlog=8)),
+        (Accept(n(1)), Accept(n(1), nonblocking=False)),
+        (
+            EpollControl(n(1), Control.ADD, n(2)),
+            EpollControl(n(1), Control.ADD, n(2), mask=NOTHING, data=0, readable=True),
         ),
-    ),
-    (Connection((End(), End())), Connection((End(), End()), port=None, under_way=False, noticed=False)),
-    (Interest(), Interest(registrations=Table(), ready=())),
-    (
-        Suspended(Read(n(1), 1), FileId(0)),
-        Suspended(Read(n(1), 1), FileId(0), deadline=None, done=0, reserved=None),
-    ),
-    (Thread(ProcessId(0)), Thread(ProcessId(0), suspended=None)),
-    (Buffer(0, 2), Buffer(0, 2, atomic=1)),
-    (
-        Limits(),
-        Limits(
-            numbers=16,
-            pipe=Buffer(0, 4, 2),
-            unix=Buffer(0, 2, 1),
-            tcp=Buffer(65_536, 131_072, 1),
-            nesting=5,
-            short=False,
+        (EpollWait(n(1), 2), EpollWait(n(1), 2, timeout=0)),
+        (Outcome(initial(), DONE), Outcome(initial(), Done(), clauses=frozenset())),
+        (SLEEPS, Sleeps()),
+        (Listener(7, 8), Listener(7, 8, queue=())),
+        (Timer(), Timer(expires=None, ticks=0)),
+        (Regular(b"a"), Regular(b"a", offset=0)),
+        (Pipe(b"", None, None), Pipe(b"", None, None, writable=True)),
+        (
+            End(),
+            End(
+                file=None,
+                inbox=b"",
+                no_more_in=False,
+                no_more_out=False,
+                finished=False,
+                sent_fin=False,
+                dead=False,
+                closed=False,
+                error=None,
+                writable=True,
+            ),
         ),
-    ),
-    (initial(), initial(threads=1, limits=Limits())),
-    (initial().now, 0),
-]
-
-
-@pytest.mark.parametrize(
-    ("short", "full"), UNLESS_SAID, ids=[type(short).__name__ for short, _ in UNLESS_SAID]
-)
-def test_what_holds_of_each_thing_unless_it_is_said(short: object, full: object) -> None:
-    assert short == full
+        (Connection((End(), End())), Connection((End(), End()), port=None, under_way=False, noticed=False)),
+        (Interest(), Interest(registrations=Table(), ready=())),
+        (
+            Suspended(Read(n(1), 1), FileId(0)),
+            Suspended(Read(n(1), 1), FileId(0), deadline=None, done=0, reserved=None),
+        ),
+        (Thread(ProcessId(0)), Thread(ProcessId(0), suspended=None)),
+        (Buffer(0, 2), Buffer(0, 2, atomic=1)),
+        (
+            Limits(),
+            Limits(
+                numbers=16,
+                pipe=Buffer(0, 4, 2),
+                unix=Buffer(0, 2, 1),
+                tcp=Buffer(65_536, 131_072, 1),
+                nesting=5,
+                short=False,
+            ),
+        ),
+        (initial(), initial(threads=1, limits=Limits())),
+        (initial().now, 0),
+    ]
+    assert [short for short, full in things if short != full] == []
 
 
 # --- refusals ---------------------------------------------------------------------------------------------
@@ -291,6 +288,21 @@ def test_time_may_stand_still_and_does_not_run_backwards() -> None:
         step(later.state, Advance(4))
 
 
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        (OpenPipe(), 2),
+        (OpenPair(), 2),
+        *((call, 1) for call in (OpenSocket(), OpenEvent(), OpenTimer(), OpenFile(), OpenEpoll(), Dup(n(0)))),
+    ],
+    ids=repr,
+)
+def test_a_process_opens_as_many_numbers_as_its_limit_and_no_more(call: SystemCall, wanted: int) -> None:
+    for room in (wanted, wanted - 1):
+        (outcome,) = step(opened(initial(1, Limits(numbers=1 + room)), OpenEvent()), call)
+        assert (outcome.result == Failed(Errno.EMFILE)) == (room < wanted)
+
+
 # --- ready lists ------------------------------------------------------------------------------------------
 
 EPOLL, OUTER = n(0), n(1)
@@ -330,6 +342,27 @@ def test_of_all_waits_only_one_of_nought_never_suspends(
     watched: State, timeout: int | None, result: Result
 ) -> None:
     assert {outcome.result for outcome in step(watched, EpollWait(EPOLL, 1, timeout))} == {result}
+
+
+@pytest.mark.clause("EPOLL.EXCLUSIVE.AT_LEAST_ONE", "6a7abbdc")
+@pytest.mark.parametrize(
+    ("watches", "must"),
+    [
+        ([], True),
+        ([add(0, 1, IN)], True),
+        ([add(0, 1, IN | EXCLUSIVE)], False),
+        ([add(0, 2, IN | EXCLUSIVE)], True),
+    ],
+)
+def test_only_next_to_an_exclusive_registration_a_reader_may_be_left_asleep(
+    watches: list[EpollControl], must: bool
+) -> None:
+    reader = ThreadId(1)
+    awake = opened(initial(2), OpenEpoll(), OpenPair(), *watches)
+    assert not must_go_on(awake, reader)
+    asleep = opened(awake, Read(n(1), 1, thread=reader))
+    assert not must_go_on(asleep, reader)
+    assert {must_go_on(after.state, reader) for after in step(asleep, Write(n(2), b"a"))} == {must}
 
 
 def test_a_buffer_that_is_surely_writable_has_room() -> None:
