@@ -11,7 +11,7 @@ SAMPLE_SEED := 1
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: check test lint types suite bench evidence kills mutants sample clean
+.PHONY: check test lint types suite bench evidence kills mutants sample compiled compiler compiled-suite clean
 
 # Exit status 1 is a verdict, that some loop breaks a MUST, and asyncio does: the command has done its work.
 check: $(VENV)/installed
@@ -74,6 +74,26 @@ conformance: $(VENV)/installed
 # The specification as a site, in build/docs/html.
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m loopspec.conformance.site build/docs
+
+# refloop built by mypyc: a wheel for the Python of .venv, and an environment that has it, for `make bench`.
+# compiled/hook.py says how.
+COMPILED := build/compiled/venv/bin/python
+compiled: compiler $(BIN)/python
+	rm -rf build/compiled
+	CC='$(CC)' HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	  --wheel-dir build/compiled .
+	$(BIN)/python -m venv build/compiled/venv
+	$(COMPILED) -m pip install --quiet --disable-pip-version-check build/compiled/loopspec-*.whl
+	@echo build/compiled/loopspec-*.whl
+
+compiler:
+	@command -v $(CC) > /dev/null || { \
+	  echo 'make compiled needs a C compiler, and there is no $(CC): install gcc, or name one with `make compiled CC=/path/to/cc`' >&2; exit 2; }
+
+# The suite once more, where refloop is that wheel; it says which tests are left out, and why.
+compiled-suite: compiled
+	$(COMPILED) -m pip install --quiet --disable-pip-version-check "$$(echo build/compiled/loopspec-*.whl)[dev]"
+	$(COMPILED) -m pytest -q --full --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf $(VENV) build

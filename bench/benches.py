@@ -16,6 +16,8 @@ from typing import Final
 from bench import explorer, tools
 from bench.echo import SERVERS
 from bench.measure import (
+    COMPILED,
+    COMPILED_PYTHON,
     Load,
     Run,
     Spread,
@@ -78,7 +80,12 @@ class Table:
 
 def present(names: Sequence[str]) -> list[str]:
     """Those of ``names`` whose package is installed."""
-    return [name for name in names if (package := _package(name)) is None or _installed(package)]
+    return [
+        name
+        for name in names
+        if ((package := _package(name)) is None or _installed(package))
+        and (name != COMPILED or COMPILED_PYTHON.exists())
+    ]
 
 
 def absent() -> list[str]:
@@ -322,8 +329,10 @@ TARGETS: Final = (
     Target("echo", "", "trio", 2.6),
     Target("echo", "", FLOOR, 1 / 1.35),
     Target("echo", "", "asyncio protocol", 1.2, of=CALLBACKS),
+    Target("echo", "", "asyncio streams", 1.8, of=COMPILED),
     Target("latency", "1,000 connections, worst", "asyncio streams", 1.2),
     Target("switch", "", "asyncio", 4),
+    Target("switch", "", "asyncio", 8, of=COMPILED),
     Target("spawn", "", "asyncio", 2),
     Target("timers-fired", "", "asyncio", 1.8),
     Target("timers-cancelled", "", "asyncio", 2),

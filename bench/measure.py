@@ -47,6 +47,11 @@ PATIENCE = 300
 
 DIRECTORY = str(HERE.parent)
 
+COMPILED = "refloop compiled"
+"""The loop that is refloop, in the environment that ``make compiled`` has made."""
+
+COMPILED_PYTHON = HERE.parent / "build" / "compiled" / "venv" / "bin" / "python"
+
 
 class BenchError(Exception):
     """A run that gave no figure; its text says why in a line."""
@@ -129,6 +134,12 @@ def _pinned(cpu: int, command: Sequence[str]) -> list[str]:
     return ["taskset", "-c", str(cpu), *command]
 
 
+def _program(module: str, *arguments: str) -> list[str]:
+    """``python -m module arguments``: refloop compiled is refloop for another interpreter."""
+    python = COMPILED_PYTHON if COMPILED in arguments else sys.executable
+    return [str(python), "-m", module, *("refloop" if each == COMPILED else each for each in arguments)]
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """An echo server that runs."""
@@ -141,7 +152,7 @@ class Server:
 def serving(name: str, under: Sequence[str] = (), errors: Path = Path(os.devnull)) -> Iterator[Server]:
     """The echo server of loop ``name`` in a process of its own, run by the command ``under`` if given; what
     it has to say goes to the file ``errors``."""
-    command = [*under, sys.executable, "-m", "bench.echo", name]
+    command = [*under, *_program("bench.echo", name)]
     with (
         errors.open("wb") as stderr,
         subprocess.Popen(
@@ -234,7 +245,7 @@ def micro_rounds(
     reports: dict[str, list[dict[str, float]]] = {loop: [] for loop in loops}
     for number in range(rounds):
         for loop in _rotated(loops, number):
-            command = [sys.executable, "-m", "bench.micro", measure, loop, str(count)]
+            command = _program("bench.micro", measure, loop, str(count))
             reports[loop].append(json.loads(_output(SERVER_CPU, command)))
     return reports
 

@@ -15,7 +15,7 @@ import gc
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import uvloop
 
 from loopspec.clause import register
 from loopspec.conformance.evidence import FILE, Citation, dump, gaps, gather, misquotes
+from tests.compiled import LEFT_OUT, header, is_compiled, outlived
 from tests.mutants.table import MUTANTS
 
 EVIDENCE_FILE = Path(__file__).parent.parent / "spec" / "loopspec" / FILE
@@ -50,10 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: takes long, and runs only with --full")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    full = "full: off; the tests marked full are deselected, and `make test` runs them"
     if config.getoption("--full"):
-        return "full: the whole gate"
-    return "full: off; the tests marked full are deselected, and `make test` runs them"
+        full = "full: the whole gate"
+    return [full, *(header(LEFT_OUT) if is_compiled() else ())]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -101,14 +103,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not config.stash[WHOLE]:
             raise pytest.UsageError("--write-evidence wants the whole suite: leave the selection out")
         EVIDENCE_FILE.write_text(dump(gather(citations, MUTANTS)), encoding="utf-8")
+    if is_compiled():
+        if config.stash[WHOLE]:
+            _stop_on(outlived(LEFT_OUT, {_name(item) for item in items}))
+        _leave_out(config, items, lambda item: _name(item) in LEFT_OUT)
     if not config.getoption("--full"):
-        _leave_out_full(config, items)
+        _leave_out(config, items, lambda item: item.get_closest_marker("full") is not None)
     yield
 
 
 def _citations(item: pytest.Item) -> Iterator[Citation]:
     """What ``item`` cites, under its name without parameters: evidence is a test, not a case of it."""
-    test = item.nodeid.partition("[")[0]
+    test = _name(item)
     for mark in item.iter_markers("clause"):
         match mark.args, mark.kwargs:
             case (str(id), str(digest)), {**rest} if rest.keys() <= {"witness"}:
@@ -130,7 +136,11 @@ def _stop_on(complaints: Iterator[str]) -> None:
         raise pytest.UsageError("\n".join(lines))
 
 
-def _leave_out_full(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if item.get_closest_marker("full")]
+def _name(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], which: Callable[[pytest.Item], bool]) -> None:
+    left_out = [item for item in items if which(item)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not item.get_closest_marker("full")]
+    items[:] = [item for item in items if not which(item)]

@@ -16,12 +16,12 @@ or the trap holds the task, and its home does, so that none is collected while i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import copy_context
 from enum import Enum
 from itertools import repeat
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from refloop.cancel import CancelScope
 from refloop.errors import TaskCancelledError
@@ -132,6 +132,16 @@ class Trap(ABC):
     def describe(self) -> str:
         """The reason and its object, for reports."""
         return self.reason
+
+
+class Yielded(Protocol):
+    """A :class:`Trap`, one hopes; what a coroutine of another loop's yields has none of this."""
+
+    @property
+    def reason(self) -> str: ...
+    def arm(self, task: Task[object], /) -> None: ...
+    def abort(self, task: Task[object], /) -> None: ...
+    def describe(self) -> str: ...
 
 
 class _NoWait(Trap):
@@ -253,7 +263,8 @@ class Task(Entry, Generic[T_co]):
         self, coroutine: Coroutine[Trap, None, T_co], name: str | None, home: Home, runtime: Runtime
     ) -> None:
         try:
-            self._send = type(coroutine).send  # not the bound method: that would be one more object a step
+            # Not the bound method: that would be one more object a step.
+            self._send: Callable[[Coroutine[Trap, None, T_co], None], Yielded] = type(coroutine).send
         except AttributeError:
             raise TypeError(
                 f"a task runs an async function, and the one given returned {coroutine!r}"
@@ -265,7 +276,7 @@ class Task(Entry, Generic[T_co]):
         self.runtime = runtime
         self.scope: CancelScope = home.scope  # the innermost
         self.state = NEW
-        self.trap: Trap = CHECKPOINT  # the last one; what it waits for while it waits
+        self.trap: Yielded = CHECKPOINT  # the last one; what it waits for while it waits
         self._error: BaseException | None = None  # what the next step raises; at the end the error, if any
         self._value: T_co | None = None
         self._joiners: ParkingLot | None = None
@@ -276,6 +287,7 @@ class Task(Entry, Generic[T_co]):
     def run(self) -> None:
         """One step: resume the coroutine, and arm what it waits for next."""
         runtime = self.runtime
+        trap: Yielded
         runtime.current = self
         self.state = RUNNING
         try:

@@ -1,0 +1,81 @@
+"""The build of a compiled refloop: what it compiles, what it needs, and what the suite leaves out of it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compiled import LEFT_OUT, header, outlived
+
+ROOT = Path(__file__).parent.parent
+REFLOOP = ROOT / "impl" / "refloop"
+
+MODULES = tomllib.loads((ROOT / "compiled" / "modules.toml").read_text(encoding="utf-8"))
+
+
+def test_every_module_is_compiled_or_has_a_reason_why_not() -> None:
+    modules = {
+        path.stem for path in REFLOOP.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert sorted([*MODULES["compiled"], *MODULES["interpreted"]]) == sorted(modules)
+
+
+def miscompiled(source: str) -> list[str]:
+    """What mypyc makes something else of than the interpreter does, without a word."""
+    found = []
+    for node in (each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.stmt)):
+        if isinstance(node, ast.FunctionDef) and "types.coroutine" in map(ast.unparse, node.decorator_list):
+            found.append(f"{node.name} could not be awaited")
+        if isinstance(node, ast.AsyncWith) or any(isinstance(each, ast.Await) for each in handling(node)):
+            found.append(f"what is handled in line {node.lineno} is seen by whoever runs meanwhile")
+    return found
+
+
+def handling(node: ast.stmt) -> Iterator[ast.AST]:
+    """What in ``node`` may be run while an exception is handled."""
+    if isinstance(node, ast.Try):
+        for statement in (*node.handlers, *node.finalbody):
+            yield from ast.walk(statement)
+
+
+def test_what_mypyc_miscompiles_is_in_no_compiled_module() -> None:
+    sources = {name: (REFLOOP / f"{name}.py").read_text(encoding="utf-8") for name in MODULES["compiled"]}
+    assert {name: found for name, source in sources.items() if (found := miscompiled(source))} == {}
+
+
+@pytest.mark.parametrize("name", ["generators", "primitives", "streams"])
+def test_what_mypyc_miscompiles_is_found_where_it_is(name: str) -> None:
+    assert miscompiled((REFLOOP / f"{name}.py").read_text(encoding="utf-8")) != []
+
+
+def test_without_a_compiler_make_says_so_in_one_line(tmp_path: Path) -> None:
+    made = subprocess.run(
+        ["make", "compiled", f"VENV={tmp_path}", f"CC={tmp_path}/cc", f"PYTHON={sys.executable}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MAKEFLAGS": ""},
+        check=False,
+    )
+    ours = [line for line in made.stderr.splitlines() if not line.startswith("make: ***")]
+    assert (made.returncode, len(ours)) == (2, 1)
+    assert f"no {tmp_path}/cc: install gcc" in ours[0]
+
+
+def test_a_run_says_what_it_leaves_out_of_a_compiled_refloop_and_why() -> None:
+    first, line = header({"tests/test_x.py::test_x": "it reads the source"})
+    assert first.endswith("; 1 tests are left out:")
+    assert line == "  test_x: it reads the source"
+
+
+def test_a_test_that_is_left_out_and_is_not_there_is_named() -> None:
+    name, *_ = LEFT_OUT
+    assert list(outlived(LEFT_OUT, LEFT_OUT.keys())) == []
+    assert list(outlived({name: ""}, [])) == [f"tests/compiled.py leaves out {name}, and there is none"]
