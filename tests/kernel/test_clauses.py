@@ -14,7 +14,7 @@ import loopspec.epoll
 import loopspec.fd  # noqa: F401  # fill the register
 from loopspec.conformance.drawing import LONG, SHORT
 from loopspec.conformance.live import Report, Run
-from loopspec.conformance.machine import Machine
+from loopspec.conformance.machine import Ask, Machine
 from loopspec.kernel.calls import (
     DONE,
     SLEEPS,
@@ -394,6 +394,23 @@ def test_a_reset_adds_err_to_a_tcp_end(machine: Machine) -> None:
         (wait(0), events((1, IN | OUT | RDHUP | HUP))),
     ]
     assert list(asked(machine, claims)) == []
+
+
+@pytest.mark.clause("EPOLL.CTL.EINVAL", "a0bac897")
+def test_of_every_bit_the_kernel_says_whether_it_may_stand_beside_exclusive(machine: Machine) -> None:
+    run = Run(machine, Report())
+    for call in (OpenEpoll(), EVENT):
+        run.make(call)
+    (state,) = run.states
+    allowed = 0
+    for bit in range(32):
+        exclusive = add(0, 1, EXCLUSIVE | 1 << bit)
+        (outcome,) = {outcome.result for outcome in step(state, exclusive)}
+        assert machine.hands.make(Ask(exclusive)) == outcome, f"bit {bit}"
+        if outcome == DONE:
+            allowed += 1
+            machine.hands.make(Ask(delete(0, 1)))
+    assert allowed == len((EXCLUSIVE, IN, OUT, ERR, HUP, EDGE, "EPOLLWAKEUP"))
 
 
 @pytest.mark.clause("EPOLL.CTL.ELOOP", "0aca2b32")

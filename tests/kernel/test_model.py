@@ -174,71 +174,66 @@ def test_bits_and_errors_have_the_numbers_of_linux() -> None:
     assert all(each == getattr(errno, each.name) for each in Errno)
 
 
-#: Each thing as it is when nothing else is said of it, and in full.
-UNLESS_SAID: list[tuple[object, object]] = [
-    (OpenPipe(), OpenPipe(nonblocking=False, thread=ThreadId(0))),
-    (OpenPair(), OpenPair(nonblocking=False, thread=ThreadId(0))),
-    (OpenSocket(), OpenSocket(nonblocking=False)),
-    (OpenEvent(), OpenEvent(count=0, nonblocking=False)),
-    (OpenTimer(), OpenTimer(nonblocking=False)),
-    (OpenFile(), OpenFile(data=b"", nonblocking=False)),
-    (Listen(n(1), 7), Listen(n(1), 7, backlog=8)),
-    (Accept(n(1)), Accept(n(1), nonblocking=False)),
-    (
-        EpollControl(n(1), Control.ADD, n(2)),
-        EpollControl(n(1), Control.ADD, n(2), mask=NOTHING, data=0, readable=True),
-    ),
-    (EpollWait(n(1), 2), EpollWait(n(1), 2, timeout=0)),
-    (Outcome(initial(), DONE), Outcome(initial(), Done(), clauses=frozenset())),
-    (SLEEPS, Sleeps()),
-    (Listener(7, 8), Listener(7, 8, queue=())),
-    (Timer(), Timer(expires=None, ticks=0)),
-    (Regular(b"a"), Regular(b"a", offset=0)),
-    (Pipe(b"", None, None), Pipe(b"", None, None, writable=True)),
-    (
-        End(),
-        End(
-            file=None,
-            inbox=b"",
-            no_more_in=False,
-            no_more_out=False,
-            finished=False,
-            sent_fin=False,
-            dead=False,
-            closed=False,
-            error=None,
-            writable=True,
+def test_what_holds_of_each_thing_unless_it_is_said() -> None:
+    """Of each thing as it is when nothing else is said, and in full."""
+    things: list[tuple[object, object]] = [
+        (OpenPipe(), OpenPipe(nonblocking=False, thread=ThreadId(0))),
+        (OpenPair(), OpenPair(nonblocking=False, thread=ThreadId(0))),
+        (OpenSocket(), OpenSocket(nonblocking=False)),
+        (OpenEvent(), OpenEvent(count=0, nonblocking=False)),
+        (OpenTimer(), OpenTimer(nonblocking=False)),
+        (OpenFile(), OpenFile(data=b"", nonblocking=False)),
+        (Listen(n(1), 7), Listen(n(1), 7, backlog=8)),
+        (Accept(n(1)), Accept(n(1), nonblocking=False)),
+        (
+            EpollControl(n(1), Control.ADD, n(2)),
+            EpollControl(n(1), Control.ADD, n(2), mask=NOTHING, data=0, readable=True),
         ),
-    ),
-    (Connection((End(), End())), Connection((End(), End()), port=None, under_way=False, noticed=False)),
-    (Interest(), Interest(registrations=Table(), ready=())),
-    (
-        Suspended(Read(n(1), 1), FileId(0)),
-        Suspended(Read(n(1), 1), FileId(0), deadline=None, done=0, reserved=None),
-    ),
-    (Thread(ProcessId(0)), Thread(ProcessId(0), suspended=None)),
-    (Buffer(0, 2), Buffer(0, 2, atomic=1)),
-    (
-        Limits(),
-        Limits(
-            numbers=16,
-            pipe=Buffer(0, 4, 2),
-            unix=Buffer(0, 2, 1),
-            tcp=Buffer(65_536, 131_072, 1),
-            nesting=5,
-            short=False,
+        (EpollWait(n(1), 2), EpollWait(n(1), 2, timeout=0)),
+        (Outcome(initial(), DONE), Outcome(initial(), Done(), clauses=frozenset())),
+        (SLEEPS, Sleeps()),
+        (Listener(7, 8), Listener(7, 8, queue=())),
+        (Timer(), Timer(expires=None, ticks=0)),
+        (Regular(b"a"), Regular(b"a", offset=0)),
+        (Pipe(b"", None, None), Pipe(b"", None, None, writable=True)),
+        (
+            End(),
+            End(
+                file=None,
+                inbox=b"",
+                no_more_in=False,
+                no_more_out=False,
+                finished=False,
+                sent_fin=False,
+                dead=False,
+                closed=False,
+                error=None,
+                writable=True,
+            ),
         ),
-    ),
-    (initial(), initial(threads=1, limits=Limits())),
-    (initial().now, 0),
-]
-
-
-@pytest.mark.parametrize(
-    ("short", "full"), UNLESS_SAID, ids=[type(short).__name__ for short, _ in UNLESS_SAID]
-)
-def test_what_holds_of_each_thing_unless_it_is_said(short: object, full: object) -> None:
-    assert short == full
+        (Connection((End(), End())), Connection((End(), End()), port=None, under_way=False, noticed=False)),
+        (Interest(), Interest(registrations=Table(), ready=())),
+        (
+            Suspended(Read(n(1), 1), FileId(0)),
+            Suspended(Read(n(1), 1), FileId(0), deadline=None, done=0, reserved=None),
+        ),
+        (Thread(ProcessId(0)), Thread(ProcessId(0), suspended=None)),
+        (Buffer(0, 2), Buffer(0, 2, atomic=1)),
+        (
+            Limits(),
+            Limits(
+                numbers=16,
+                pipe=Buffer(0, 4, 2),
+                unix=Buffer(0, 2, 1),
+                tcp=Buffer(65_536, 131_072, 1),
+                nesting=5,
+                short=False,
+            ),
+        ),
+        (initial(), initial(threads=1, limits=Limits())),
+        (initial().now, 0),
+    ]
+    assert [short for short, full in things if short != full] == []
 
 
 # --- refusals ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
+from tests.mutants.generated import suite
 from tests.mutants.generated.__main__ import (
     SURVIVORS,
     TARGETS,
@@ -146,6 +147,15 @@ def test_a_mutant_that_sleeps_without_end_is_ended(module: ModuleType) -> None:
 def test_what_the_import_runs_is_no_function_s_code() -> None:
     change = changes_of(SOURCE)["LEAST: int = 1", "LEAST: int = 2"]
     assert replacements(compile(SOURCE, "x", "exec"), compile(change.of(SOURCE), "x", "exec")) is None
+
+
+def test_what_only_an_import_runs_has_the_tests_of_those_that_import_it() -> None:
+    sources = {"spec/shop/prices.py": "ONE = 1", "spec/shop/till.py": "from shop.prices import ONE"}
+    test = suite.Test("tests/test_till.py::test_a", 0.1, {"spec/shop/till.py": frozenset((3,))})
+    known = suite.Suite(sources, tests={test.name: test})
+    assert known.of_file("spec/shop/prices.py") == []
+    assert known.importers("shop.prices") == ["spec/shop/till.py"]
+    assert known.of_file(*known.importers("shop.prices")) == [test]
 
 
 def test_survivors_have_to_be_those_that_are_listed(

@@ -245,10 +245,14 @@ def _promise(test: Test, mutant: Mutant, killers: set[str]) -> tuple[bool, bool,
 
 def imported(mutant: Mutant, known: Suite) -> Outcome:
     """Try ``mutant`` in a process that imports it. To be called where nothing of the code is imported."""
-    tests = known.of_file(mutant.change.name.file)
+    files = [mutant.change.name.file]
+    if not known.of_file(*files):
+        # All that it does it does when it is imported: its detectors are those of whoever imports it.
+        files = known.importers(mutant.module)
+    tests = known.of_file(*files)
     if not tests:
         return Outcome(Verdict.SURVIVED, "")
-    nearest = [file for file, _ in Counter(_weighed(tests, mutant)).most_common(NEAREST)]
+    nearest = [file for file, _ in Counter(_weighed(tests, files)).most_common(NEAREST)]
     outcome = Outcome(Verdict.SURVIVED, "")
     for chosen in (
         [test for test in tests if test.file in nearest],
@@ -259,11 +263,12 @@ def imported(mutant: Mutant, known: Suite) -> Outcome:
     return outcome
 
 
-def _weighed(tests: Sequence[Test], mutant: Mutant) -> Iterator[str]:
-    """The files of ``tests``, each as often as lines of the mutant's file are run by a test of it."""
+def _weighed(tests: Sequence[Test], files: Sequence[str]) -> Iterator[str]:
+    """The files of ``tests``, each as often as lines of ``files`` are run by a test of it."""
     for test in tests:
-        for _ in test.lines[mutant.change.name.file]:
-            yield test.file
+        for file in files:
+            for _ in test.lines.get(file, ()):
+                yield test.file
 
 
 def _imports_and_survives(mutant: Mutant, tests: Sequence[Test], told: Told) -> bool:

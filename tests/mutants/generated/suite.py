@@ -79,9 +79,13 @@ class Suite:
         sure = [test for test in able if not best.isdisjoint(test.lines[file])]
         return [*_affordable(sure), *_affordable(test for test in able if best.isdisjoint(test.lines[file]))]
 
-    def of_file(self, file: str) -> list[Test]:
-        """The tests that run anything of ``file``."""
-        return _affordable(test for test in self.tests.values() if test.lines.get(file))
+    def of_file(self, *files: str) -> list[Test]:
+        """The tests that run anything of ``files``."""
+        return _affordable(test for test in self.tests.values() if any(map(test.lines.get, files)))
+
+    def importers(self, module: str) -> list[str]:
+        """The sources that take names out of ``module``."""
+        return [file for file, text in self.sources.items() if f"from {module} import" in text]
 
 
 def _affordable(tests: Iterable[Test]) -> list[Test]:
