@@ -123,6 +123,7 @@ def _kept(situation: Situation) -> Situation:
     return replace(situation, setup=(*situation.setup, Dup(n(situation.asked))))
 
 
+_FULL_LISTENER = Situation((*_LISTENING, Dup(WATCHER), *_FILLING))
 _WATCHED_EXCLUSIVELY = Situation((_PAIR, OpenEpoll(), add(3, 1, IN | EXCLUSIVE)), watched=(1, 2))
 
 SITUATIONS: dict[str, Situation] = {
@@ -136,9 +137,10 @@ SITUATIONS: dict[str, Situation] = {
     "the last number": Situation((_PIPE, *_FILLING[1:]), opens=True),
     "the last two numbers": Situation((_PIPE, *_FILLING[2:]), opens=True),
     "no number left": Situation((_PIPE, *_FILLING), opens=True),
-    "a listener, and no number left": Situation((*_LISTENING, *_FILLING)),
+    "a listener, and no number left": _FULL_LISTENER,
+    "a blocking listener, and no number left": _FULL_LISTENER.blocking(),
     "a listener with somebody in its queue, and no number left": Situation(
-        (*_CONNECTED, *_FILLING[1:]), watched=(1,)
+        (*_CONNECTED, *_FILLING), watched=(1,)
     ),
     # -- pipes
     "the reading end of a pipe": _reader(),
