@@ -20,6 +20,7 @@ from loopspec.kernel.calls import (
     Advance,
     Control,
     Done,
+    Dup,
     EpollControl,
     EpollWait,
     Events,
@@ -36,6 +37,7 @@ from loopspec.kernel.calls import (
     Read,
     Result,
     Sleeps,
+    SystemCall,
     Write,
 )
 from loopspec.kernel.law import NotModelledError
@@ -75,7 +77,7 @@ from loopspec.kernel.state import (
     Timer,
     initial,
 )
-from loopspec.kernel.step import step
+from loopspec.kernel.step import must_go_on, step
 from tests.kernel.asking import add, n, wait
 from tests.kernel.search import opened
 
@@ -286,6 +288,21 @@ def test_time_may_stand_still_and_does_not_run_backwards() -> None:
         step(later.state, Advance(4))
 
 
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        (OpenPipe(), 2),
+        (OpenPair(), 2),
+        *((call, 1) for call in (OpenSocket(), OpenEvent(), OpenTimer(), OpenFile(), OpenEpoll(), Dup(n(0)))),
+    ],
+    ids=repr,
+)
+def test_a_process_opens_as_many_numbers_as_its_limit_and_no_more(call: SystemCall, wanted: int) -> None:
+    for room in (wanted, wanted - 1):
+        (outcome,) = step(opened(initial(1, Limits(numbers=1 + room)), OpenEvent()), call)
+        assert (outcome.result == Failed(Errno.EMFILE)) == (room < wanted)
+
+
 # --- ready lists ------------------------------------------------------------------------------------------
 
 EPOLL, OUTER = n(0), n(1)
@@ -325,6 +342,27 @@ def test_of_all_waits_only_one_of_nought_never_suspends(
     watched: State, timeout: int | None, result: Result
 ) -> None:
     assert {outcome.result for outcome in step(watched, EpollWait(EPOLL, 1, timeout))} == {result}
+
+
+@pytest.mark.clause("EPOLL.EXCLUSIVE.AT_LEAST_ONE", "6a7abbdc")
+@pytest.mark.parametrize(
+    ("watches", "must"),
+    [
+        ([], True),
+        ([add(0, 1, IN)], True),
+        ([add(0, 1, IN | EXCLUSIVE)], False),
+        ([add(0, 2, IN | EXCLUSIVE)], True),
+    ],
+)
+def test_only_next_to_an_exclusive_registration_a_reader_may_be_left_asleep(
+    watches: list[EpollControl], must: bool
+) -> None:
+    reader = ThreadId(1)
+    awake = opened(initial(2), OpenEpoll(), OpenPair(), *watches)
+    assert not must_go_on(awake, reader)
+    asleep = opened(awake, Read(n(1), 1, thread=reader))
+    assert not must_go_on(asleep, reader)
+    assert {must_go_on(after.state, reader) for after in step(asleep, Write(n(2), b"a"))} == {must}
 
 
 def test_a_buffer_that_is_surely_writable_has_room() -> None:
