@@ -163,6 +163,10 @@ def test_what_is_no_state_is_refused(text: str) -> None:
         codec.decode(text)
 
 
+EPOLLWAKEUP = 1 << 29
+"""For which Python has no name."""
+
+
 # --- values -----------------------------------------------------------------------------------------------
 
 
@@ -170,8 +174,7 @@ def test_bits_and_errors_have_the_numbers_of_linux() -> None:
     bits = {IN: "IN", OUT: "OUT", ERR: "ERR", HUP: "HUP", RDHUP: "RDHUP"}
     modes = {EDGE: "ET", ONESHOT: "ONESHOT", EXCLUSIVE: "EXCLUSIVE"}
     assert all(bit == getattr(select, f"EPOLL{name}") for bit, name in (bits | modes).items())
-    wakeup = 1 << 29  # EPOLLWAKEUP, for which Python has no name
-    assert sum(modes) + wakeup == MODES
+    assert sum(modes) + EPOLLWAKEUP == MODES
     assert NOTHING == 0
     assert all(each == getattr(errno, each.name) for each in Errno)
 
@@ -334,6 +337,14 @@ def test_to_look_at_an_epoll_tidies_its_ready_list(watched: State) -> None:
     assert opened(both, Read(FIRST, 8), wait(OUTER)) == one
     first = opened(watched, Write(FIRST, ONE), wait(OUTER)).epolls[FileId(0)].ready
     assert opened(both, Read(SECOND, 8), wait(OUTER)).epolls[FileId(0)].ready[:1] == first
+
+
+@pytest.mark.clause("EPOLL.ONESHOT.DISARMS_ALL", "cd140c2f")
+@pytest.mark.parametrize("mode", [0, EDGE, EPOLLWAKEUP])
+def test_a_one_shot_that_has_fired_keeps_how_to_report_and_nothing_to_report(mode: int) -> None:
+    event = opened(initial(1), OpenEpoll(), OpenEvent(1), add(0, 1, IN | OUT | ONESHOT | mode))
+    (registration,) = opened(event, wait(0)).epolls[FileId(0)].registrations.values()
+    assert registration.mask == ONESHOT | mode
 
 
 @pytest.mark.clause("EPOLL.WAIT.ZERO_NEVER_SUSPENDS", "76943cdd")
