@@ -155,8 +155,9 @@ class Run:
             return self._threads(call)
         if self._may_wait(call):
             raise UnaskableError(call)
+        allowed = self._allowed(call)
         made = self.machine.make(ask)
-        self._narrow(call, made.result)
+        self._fit(call, made.result, allowed)
         # A thread that the call woke competes for the interpreter: then the count says nothing of the call.
         if made.suspensions and not any(state.threads[worker].suspended for worker in WORKERS):
             raise RefusedError(f"{call} suspended its caller", ())
@@ -188,10 +189,16 @@ class Run:
         return 1
 
     def _narrow(self, call: Call, result: Result) -> None:
+        self._fit(call, result, self._allowed(call))
+
+    def _allowed(self, call: Call) -> list[Outcome]:
+        """What the model says of ``call``. To be asked before the kernel is: it may say nothing."""
         try:
-            outcomes = [outcome for state in self.states for outcome in step(state, call)]
+            return [outcome for state in self.states for outcome in step(state, call)]
         except NotModelledError as error:
             raise UnaskableError(call) from error
+
+    def _fit(self, call: Call, result: Result, outcomes: list[Outcome]) -> None:
         fitting = [outcome for outcome in outcomes if outcome.result == result]
         self._count(outcomes, fitting)
         if not fitting:
@@ -249,7 +256,7 @@ class Run:
             self.states = frozenset(after for state in self.states for after in _carried(state, id))
         numbers = [number for number, id in names_of(self.state, DRIVER).items() if _is_tcp(self.state, id)]
         if numbers:
-            self.machine.carry()
+            self.machine.carry(numbers)
         for number in numbers:
             self.machine.until(partial(self._as_expected, number))
 

@@ -27,8 +27,9 @@ import termios
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias, assert_never
 
@@ -79,6 +80,9 @@ _PIPE_UNIT = 2048
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _EVENT = struct.Struct("=IQ" if os.uname().machine == "x86_64" else "@IQ")
 _UNREADABLE = ctypes.c_void_p(8)
+_ONE = struct.pack("i", 1)
+_UNACKNOWLEDGED = (4, 9, 11)
+"""FIN_WAIT1, LAST_ACK and CLOSING of <netinet/tcp.h>."""
 
 
 class MachineError(RuntimeError):
@@ -236,6 +240,8 @@ class Hands:
             case OpenSocket():
                 fresh = socket.socket()
                 fresh.setblocking(not call.nonblocking)
+                # To the model data arrive at once, whatever is on its way already: Nagle would hold them.
+                fresh.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return self._opened(fresh.detach())
             case OpenEvent():
                 flags = os.EFD_NONBLOCK if call.nonblocking else 0
@@ -261,7 +267,9 @@ class Hands:
         real = self._real(call.fd)
         match call:
             case Listen():
-                address = _address(0)
+                address = _address(self.ports.get(call.port, 0))
+                # Connections to a listener that was there before hold the port; a listener does, even so.
+                _LIBC.setsockopt(real, socket.SOL_SOCKET, socket.SO_REUSEADDR, _ONE, len(_ONE))
                 _checked(_LIBC.bind(real, address, len(address)))
                 _checked(_LIBC.listen(real, call.backlog))
                 self.ports[call.port] = _port_of(real)
@@ -655,23 +663,33 @@ class Machine:
             _checked(_LIBC.ioctl(self.hands.base + fd, termios.FIONREAD, ctypes.byref(count)))
         return mask, count.value
 
-    def carry(self) -> None:
+    def carry(self, ends: Iterable[Number]) -> None:
         """Let the loopback carry what has been sent, and the answers to it, and the answers to those.
 
-        A packet may be left to another context. It is through once a datagram sent after it is back.
+        A packet may be left to another context. It is through once a datagram sent after it is back. The
+        acknowledgement of a FIN, which is news to the one of the TCP ``ends`` that has sent it, may be put
+        off for 40 ms; to the model it comes at once.
         """
         for _ in range(4):
             self._echo.send(b"?")
             self.until(self._is_back)
+        for end in ends:
+            self.until(partial(self._is_acknowledged, end), _PATIENCE)
+
+    def _is_acknowledged(self, end: Number) -> bool:
+        info = ctypes.create_string_buffer(1)
+        size = ctypes.c_int(len(info))
+        _LIBC.getsockopt(self.hands.base + end, socket.IPPROTO_TCP, socket.TCP_INFO, info, ctypes.byref(size))
+        return info.raw[0] not in _UNACKNOWLEDGED
 
     def _is_back(self) -> bool:
         with contextlib.suppress(BlockingIOError):
             return bool(self._echo.recv(1))
         return False
 
-    def until(self, holds: Callable[[], bool]) -> None:
+    def until(self, holds: Callable[[], bool], patience: int = 2_000) -> None:
         """Yield until ``holds``: the loopback delivers in another context now and then. Gives up quietly."""
-        for _ in range(2_000):
+        for _ in range(patience):
             if holds():
                 return
             os.sched_yield()

@@ -78,6 +78,7 @@ def pipe(nonblocking):
 def tcp(nonblocking):
     made = socket.socket()
     made.setblocking(not nonblocking)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made.detach() - FIRST
 
 def file(data):

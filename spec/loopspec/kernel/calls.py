@@ -145,7 +145,10 @@ class Close(_Call):
 
 @dataclass(frozen=True, slots=True)
 class Abort(_Call):
-    """close(2) of a TCP socket after SO_LINGER with time 0: if it is the last reference, a reset."""
+    """close(2) of a TCP socket after SO_LINGER with time 0: a reset.
+
+    Not modelled if the description has another reference: the option stays with it.
+    """
 
     fd: Number
 

@@ -15,7 +15,7 @@ from loopspec.clause import Kind
 from loopspec.kernel import pipe, tcp, unix
 from loopspec.kernel.calls import DONE, Close, Count, Dup, Exit, Fork, Opened, Outcome
 from loopspec.kernel.epoll import forget
-from loopspec.kernel.law import Branch, Branches, certain, law, refusal, then
+from loopspec.kernel.law import Branch, Branches, NotModelledError, certain, law, refusal, then
 from loopspec.kernel.state import (
     Connection,
     End,
@@ -207,17 +207,19 @@ def _ended(state: State, kind: FileKind) -> Branches:
 
 
 def abort(state: State, thread: ThreadId, number: Number) -> tuple[Outcome, ...]:
-    """close(2) with SO_LINGER 0: a reset, if it is the last reference to a connected TCP socket."""
+    """close(2) with SO_LINGER 0: a reset of a connected TCP socket."""
     names = names_of(state, thread)
     file = names.get(number)
     if file is None:
         return (refusal(state, Errno.EBADF),)
     kind = state.files[file].kind
-    alone = [n for names in state.numbers.values() for n, f in names.items() if f == file] == [number]
-    branches = certain(state)
-    if isinstance(kind, SocketEnd) and alone and connection(state, kind.connection).port is not None:
-        branches = tcp.break_off(state, kind)
     process = state.threads[thread].process
+    branches = certain(state)
+    if isinstance(kind, SocketEnd) and connection(state, kind.connection).port is not None:
+        others = replace(state, numbers=state.numbers.put(process, names.without(number)))
+        if referred_to(others, file):
+            raise NotModelledError("SO_LINGER stays with the description, for whoever closes it last")
+        branches = tcp.break_off(state, kind)
     closed = then(branches, partial(_drop, process=process, number=number))
     return tuple(branch.ends(DONE) for branch in closed)
 

@@ -357,10 +357,13 @@ def _connect(state: State, call: Connect, file: FileId) -> tuple[Outcome, ...]:
 
 
 def _listen(state: State, call: Listen, file: FileId) -> tuple[Outcome, ...]:
-    match state.files[file].kind:
+    kind = state.files[file].kind
+    match kind:
         case FreshSocket():
             return tcp.listen(state, file, call.port, call.backlog)
-        case SocketEnd() | Listener():
+        case SocketEnd():
+            return (tcp.listen_refused(state, kind, call.port),)
+        case Listener():
             return (refusal(state, Errno.EINVAL),)
         case _:
             return (refusal(state, Errno.ENOTSOCK),)

@@ -49,6 +49,10 @@ def emptier(buffer: Buffer, used: int, was: bool) -> tuple[bool, ...]:
     return (True, False)
 
 
+GONE = End(closed=True)
+"""An end that nobody holds any more: what it was is nothing to its peer."""
+
+
 def connection(state: State, id: ObjectId) -> Connection:
     """The connection ``id``."""
     found = state.objects[id]

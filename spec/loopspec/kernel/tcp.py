@@ -1,11 +1,9 @@
 """TCP on the loopback: tcp(7), connect(2), accept(2); net/ipv4/tcp*.c where the pages are silent.
 
-Data and FIN arrive at once; only the handshake takes a move of the world. The state machine of RFC 9293 is
-not spelled out: which of its states an end is in follows from who has sent a FIN, and only two of
-its consequences can be seen from outside: what a reset is called, and when the connection is dead.
-
-Acknowledgements are left out. One of them shows: Linux wakes the end that has sent a FIN once more when it is
-acknowledged, some 40 ms later if nothing is sent back, which is an edge of which the model knows nothing.
+Data and FIN arrive, and are acknowledged, at once; only the handshake takes a move of the world. The state
+machine of RFC 9293 is not spelled out: which of its states an end is in follows from who has sent a FIN, and
+only two of its consequences can be seen from outside: what a reset is called, and when the connection is
+dead.
 """
 
 from __future__ import annotations
@@ -48,6 +46,7 @@ from loopspec.kernel.state import (
     lowest_free,
 )
 from loopspec.kernel.stream import (
+    GONE,
     accepted,
     both,
     connection,
@@ -75,7 +74,7 @@ def ready(state: State, kind: SocketEnd) -> tuple[Mask, Ids]:
     if connection(state, kind.connection).under_way:
         return NOTHING, NO_IDS
     own, _ = both(state, kind.connection, kind.side)
-    mask = unix.end_mask(own, hung_up=own.dead or (own.no_more_in and own.no_more_out))
+    mask = unix.end_mask(own, hung_up=own.no_more_in and own.no_more_out)
     return Mask(mask | (OUT if own.writable or own.no_more_out else NOTHING)), unix.end_clauses(own)
 
 
@@ -86,11 +85,18 @@ def listen(state: State, file: FileId, port: int, backlog: int) -> tuple[Outcome
     """bind(2) and listen(2)."""
     if listener_on(state, port) is not None:
         return (refusal(state, Errno.EADDRINUSE),)
-    after = with_kind(state, file, Listener(port, backlog))
-    return tuple(branch.ends(DONE) for branch in wake(after, file, ANYTHING, was_ready=True))
+    return (Outcome(with_kind(state, file, Listener(port, backlog)), DONE),)
 
 
-def listener_on(state: State, port: int) -> FileId | None:
+def listen_refused(state: State, kind: SocketEnd, port: int) -> Outcome:
+    """bind(2) and listen(2) of what has been connected. One that is dead has no port any more: bind(2) asks
+    for one, and listen(2) refuses it."""
+    own, _ = both(state, kind.connection, kind.side)
+    is_taken = own.dead and listener_on(state, port) is not None
+    return refusal(state, Errno.EADDRINUSE if is_taken else Errno.EINVAL)
+
+
+def listener_on(state: State, port: int | None) -> FileId | None:
     """The description that listens on ``port``."""
     for id, file in state.files.items():
         if isinstance(file.kind, Listener) and file.kind.port == port:
@@ -104,14 +110,14 @@ def connect(state: State, file: FileId, port: int) -> tuple[Outcome, ...]:
     id = ObjectId(lowest_free(state.objects))
     client = End(file=file)
     after = with_object(state, id, Connection((client, End()), port=port, under_way=True))
-    after = with_kind(after, file, SocketEnd(id, 0))
+    after = with_kind(after, file, SocketEnd(id, CLIENT))
     if state.files[file].nonblocking:
         ids = frozenset(("CALL.EAGAIN.INSTEAD_OF_SUSPENSION",))
-        return (Outcome(after, refusal(after, Errno.EINPROGRESS).result, ids),)
+        return (Outcome(after, Failed(Errno.EINPROGRESS), ids),)
     at_once = tuple(
         outcome
         for branch in handshake(after, id)
-        for outcome in connected(branch.state, file, SocketEnd(id, 0))
+        for outcome in connected(branch.state, file, SocketEnd(id, CLIENT))
         if outcome.result != SLEEPS
     )
     return (*at_once, Outcome(after, SLEEPS))
@@ -129,6 +135,7 @@ def connected(state: State, file: FileId, kind: SocketEnd) -> tuple[Outcome, ...
 
 
 def _given_up(state: State, file: FileId, kind: SocketEnd, errno: Errno) -> tuple[Outcome, ...]:
+    """The socket is fresh again, and hung up as such: whoever watches it is told."""
     fresh = with_kind(_gone(state, kind), file, FreshSocket())
     return tuple(branch.ends(Failed(errno)) for branch in wake(fresh, file, ERR))
 
@@ -149,7 +156,7 @@ def connect_again(state: State, file: FileId, kind: SocketEnd) -> tuple[Outcome,
 def handshake(state: State, id: ObjectId) -> Branches:
     """The network carries the handshake of connection ``id``: joined, refused, or left waiting for room."""
     found = connection(state, id)
-    listener = listener_on(state, found.port) if found.port is not None else None
+    listener = listener_on(state, found.port)
     if listener is None:
         return _refused(state, id)
     kind = state.files[listener].kind
@@ -163,12 +170,16 @@ def handshake(state: State, id: ObjectId) -> Branches:
 
 
 def _refused(state: State, id: ObjectId) -> Branches:
-    client, server = both(state, id, 0)
-    lost = replace(client, error=Errno.ECONNREFUSED, dead=True, no_more_in=True, no_more_out=True)
-    after = with_object(
-        state, id, Connection((lost, replace(server, closed=True)), connection(state, id).port)
-    )
+    found = connection(state, id)
+    client, _ = found.ends
+    ends = (_lost(client, Errno.ECONNREFUSED), GONE)
+    after = with_object(state, id, replace(found, ends=ends, under_way=False))
     return wake(after, client.file, ANYTHING, everyone=True)
+
+
+def _lost(end: End, errno: Errno) -> End:
+    """``end`` after a reset."""
+    return replace(end, error=errno, dead=True, no_more_in=True, no_more_out=True)
 
 
 def accept(state: State, file: FileId, number: Number, nonblocking: bool) -> tuple[Outcome, ...]:
@@ -179,11 +190,12 @@ def accept(state: State, file: FileId, number: Number, nonblocking: bool) -> tup
     if not kind.queue:
         return (Outcome(state, SLEEPS),)
     first, *rest = kind.queue
+    server = SocketEnd(first, 1)
     new = FileId(lowest_free(state.files))
     after = with_kind(state, file, replace(kind, queue=tuple(rest)))
-    after = replace(after, files=after.files.put(new, File(SocketEnd(first, 1), nonblocking)))
-    own, peer = both(after, first, 1)
-    after = with_both(after, first, 1, replace(own, file=new), peer)
+    after = replace(after, files=after.files.put(new, File(server, nonblocking)))
+    own, peer = both(after, first, server.side)
+    after = with_both(after, first, server.side, replace(own, file=new), peer)
     return (Outcome(after, Opened((number,))),)
 
 
@@ -259,7 +271,8 @@ def _arrives(state: State, kind: SocketEnd, data: bytes) -> Branches:
         return reset(state, kind)
     if peer.no_more_in and peer.sent_fin:
         # RFC 1122 4.2.2.13: data for one who has closed both directions is answered by a reset.
-        return then(reset(state, kind), lambda now: reset(now, SocketEnd(kind.connection, 1 - kind.side)))
+        told = reset(state, SocketEnd(kind.connection, 1 - kind.side))
+        return then(told, lambda now: reset(now, kind))
     inbox = peer.inbox + data
     return frozenset(
         branch
@@ -285,19 +298,19 @@ def _arrives(state: State, kind: SocketEnd, data: bytes) -> Branches:
 def reset(state: State, kind: SocketEnd) -> Branches:
     """A reset reaches this end. It is EPIPE to one who has had the peer's FIN and not sent its own."""
     own, peer = both(state, kind.connection, kind.side)
-    if own.dead or own.closed:
+    if own.closed:
         return certain(state)
     errno = Errno.EPIPE if own.finished and not own.sent_fin else Errno.ECONNRESET
-    lost = replace(own, error=errno, dead=True, no_more_in=True, no_more_out=True)
-    return wake(with_both(state, kind.connection, kind.side, lost, peer), own.file, ANYTHING, everyone=True)
+    after = with_both(state, kind.connection, kind.side, _lost(own, errno), peer)
+    return wake(after, own.file, ANYTHING, everyone=True)
 
 
 def _finish(state: State, kind: SocketEnd) -> Branches:
     """Our FIN reaches the peer; if it had sent its own, both ends are dead."""
     own, peer = both(state, kind.connection, kind.side)
     over = own.finished
-    own = replace(own, no_more_out=True, sent_fin=True, dead=own.dead or over)
-    told = replace(peer, no_more_in=True, finished=True, dead=peer.dead or over)
+    own = replace(own, no_more_out=True, sent_fin=True, dead=over)
+    told = replace(peer, no_more_in=True, finished=True, dead=over)
     return wake(with_both(state, kind.connection, kind.side, own, told), peer.file, ANYTHING, everyone=True)
 
 
@@ -346,18 +359,16 @@ def abort(state: State, kind: SocketEnd) -> Branches:
 
 def break_off(state: State, kind: SocketEnd) -> Branches:
     """This end is dead from now on, and the peer is reset unless it is past that."""
-    found = connection(state, kind.connection)
     own, other = both(state, kind.connection, kind.side)
-    if found.under_way or own.dead:
+    if own.dead:
         return certain(state)
     state = with_both(state, kind.connection, kind.side, replace(own, dead=True), other)
-    return certain(state) if other.closed else reset(state, SocketEnd(kind.connection, 1 - kind.side))
+    return reset(state, SocketEnd(kind.connection, 1 - kind.side))
 
 
 def _gone(state: State, kind: SocketEnd) -> State:
-    own, peer = both(state, kind.connection, kind.side)
-    own = replace(own, file=None, inbox=b"", closed=True, dead=True)
-    return with_both(state, kind.connection, kind.side, own, replace(peer, writable=True))
+    _, peer = both(state, kind.connection, kind.side)
+    return with_both(state, kind.connection, kind.side, GONE, peer)
 
 
 def close_listener(state: State, kind: Listener) -> Branches:

@@ -54,4 +54,4 @@ def advance(state: State, to: int) -> Branches:
 
 
 def _expire(state: State, id: FileId) -> Branches:
-    return wake(with_kind(state, id, Timer(None, ticks=1)), id, IN)
+    return wake(with_kind(state, id, Timer(ticks=1)), id, IN)

@@ -8,7 +8,7 @@ from loopspec.clause import Kind
 from loopspec.kernel.calls import DONE, SLEEPS, Count, Data, How, Outcome
 from loopspec.kernel.law import NO_IDS, Branches, Ids, law, refusal, then
 from loopspec.kernel.state import ERR, HUP, IN, NOTHING, OUT, RDHUP, End, Errno, Mask, SocketEnd, State
-from loopspec.kernel.stream import accepted, both, delivered, emptier, fuller, may_write, with_both
+from loopspec.kernel.stream import GONE, accepted, both, delivered, emptier, fuller, may_write, with_both
 from loopspec.kernel.wake import ANYTHING, wake
 
 
@@ -144,9 +144,7 @@ def close(state: State, kind: SocketEnd) -> Branches:
         no_more_in=True,
         no_more_out=True,
         writable=True,
-        error=Errno.ECONNRESET if own.inbox and not peer.closed else peer.error,
+        error=Errno.ECONNRESET if own.inbox else peer.error,
     )
-    after = with_both(
-        state, kind.connection, kind.side, replace(own, file=None, inbox=b"", closed=True), told
-    )
+    after = with_both(state, kind.connection, kind.side, GONE, told)
     return wake(after, peer.file, ANYTHING, everyone=True)

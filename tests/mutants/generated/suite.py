@@ -222,8 +222,9 @@ def held_to_the_code_as_it_is(known: Suite, file: Path, files: Sequence[str]) ->
 
 def warm(session: pytest.Session) -> None:
     """Before anything is forked: set up what all tests share, and have the collector leave alone all that
-    lives by now."""
-    passes(session.items[0], session.items[1])
+    lives by now. What a module shares is torn down again: it may be threads, of which a fork takes none."""
+    first = session.items[0]
+    passes(first, next((item for item in session.items if item.path != first.path), None))
     gc.collect()
     gc.freeze()
 
