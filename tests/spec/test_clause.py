@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
 
 import pytest
 
+import loopspec
+from loopspec import flow as flow_as_it_is
 from loopspec.clause import AREAS, Clause, ClauseError, Kind, Level, Profile, clause, register, select
+from loopspec.trace import Post, Run
 
 
 def rule() -> None:
@@ -55,6 +59,45 @@ def test_the_sentence_is_the_docstring_in_one_line() -> None:
 def test_the_register_is_in_the_order_of_areas_and_every_area_has_clauses() -> None:
     areas = [entry.area for entry in register().values()]
     assert list(dict.fromkeys(areas)) == [area.upper() for area in AREAS]
+
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is entered into the register is out of it again afterwards."""
+    monkeypatch.setattr("loopspec.clause._REGISTER", {**register()})
+
+
+NEW = "NO.SUCH.CLAUSE"
+
+
+@pytest.mark.usefixtures("entered")
+def test_what_is_entered_is_what_was_said_of_the_rule_and_comes_last_if_its_area_is_none() -> None:
+    enter = clause(
+        NEW, Level.SHOULD, Kind.BOUND, Profile.RPC, source="here", watches={Run: "turn"}, also={Post: None}
+    )
+    assert enter(rule) is rule
+    entry = register()[NEW]
+    assert entry == Clause(
+        NEW, Level.SHOULD, Kind.BOUND, Profile.RPC, "A sentence, in two lines.", "here", rule
+    )
+    assert (entry.watches, entry.also) == ({Run: "turn"}, {Post: None})
+    assert list(register())[-1] == NEW
+
+
+@pytest.mark.usefixtures("entered")
+def test_a_rule_that_reads_no_trace_watches_nothing() -> None:
+    clause(NEW, Level.MUST, Kind.DEF, Profile.KERNEL, source="")(rule)
+    made = Clause(NEW, Level.MUST, Kind.DEF, Profile.KERNEL, "A sentence, in two lines.", "", rule)
+    for entry in (register()[NEW], made):
+        assert (entry, entry.watches, entry.also) == (made, {}, {})
+
+
+def test_an_area_is_imported_where_it_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = {id for id in register() if id.startswith("FLOW.")}
+    monkeypatch.setattr("loopspec.clause._REGISTER", {})
+    monkeypatch.setattr(loopspec, "flow", flow_as_it_is)
+    monkeypatch.delitem(sys.modules, "loopspec.flow")
+    assert flow <= register().keys()
 
 
 def test_selection_is_by_id_or_by_whole_words_in_front() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopspec.frozen import Map, Sorted
+from loopspec.frozen import Map, Sorted, replace
+from loopspec.frozen import value as frozen
 
 KEYS = st.integers(0, 5)
 CHANGES = st.lists(st.tuples(st.integers(0, 30), KEYS, st.none() | st.integers(0, 9)), max_size=30)
@@ -30,6 +31,19 @@ def test_every_version_of_a_map_keeps_its_entries(changes: list[tuple[int, int, 
             True,
             hash(Map({**entries})),
         )
+
+
+def test_a_value_is_told_by_its_fields_has_no_others_and_gives_another() -> None:
+    @frozen
+    class Point:
+        x: int = 0
+        y: int = 0
+
+    one, same, other = Point(1, 2), Point(1, 2), Point(1, 3)
+    assert one == same != other
+    assert {one, same, other} == {one, other}
+    assert not hasattr(one, "__dict__")
+    assert (replace(one, y=3), replace(one, x=0, y=0), one) == (other, Point(), same)
 
 
 def test_dropping_what_is_not_there_gives_the_same_map() -> None:

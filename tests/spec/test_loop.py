@@ -602,6 +602,12 @@ def test_an_end_of_file_that_discards_what_a_client_left_behind_is_refused() -> 
 
 
 @pytest.mark.clause(HUP, "0f946362")
+def test_of_what_a_client_left_behind_every_byte_is_owed() -> None:
+    trace = Send(0, b"ab"), Read(1, 0, b"a"), Leave(0), Read(1, 0, b"")
+    assert refused(HUP, *trace).observed == "end of file with 1 bytes unread"
+
+
+@pytest.mark.clause(HUP, "0f946362")
 @pytest.mark.parametrize("direction", ["read", "write"])
 @pytest.mark.parametrize("end", [Leave(0), Reset(0)], ids=["left", "reset"])
 def test_the_end_of_a_client_wakes_both_directions(direction: str, end: Event) -> None:

@@ -76,6 +76,8 @@ def test_the_loops_thread_sleeps_where_it_is_suspended_in_its_wait(clause: str) 
     assert [each.position for each in judge(clause, *trace, ASLEEP).violations] == [len(trace)]
     assert judge(clause, *trace, Suspend("another")).violations == []
     assert judge(clause, *trace, RETURN, ASLEEP).violations == []
+    unbegun = [event for event in trace if event != WAIT]
+    assert judge(clause, *unbegun, ASLEEP).violations == []
 
 
 @pytest.mark.parametrize("clause", SLEPT_ON)

@@ -138,12 +138,25 @@ def test_a_timeout_that_fits_what_is_to_come_is_kept(trace: tuple[Event, ...]) -
             f"a wait for {4 * MS} ns",
         ),
         (
+            (timer(0, 2**52), WaitBegin(1, (2**31 - 2) * MS)),
+            f"a wait for {(2**31 - 1) * MS} ns, until the earliest timer",
+            f"a wait for {(2**31 - 2) * MS} ns",
+        ),
+        (
             (Worked(1, 3 * MS), timer(0, 2 * MS), WaitBegin(1, MS)),
             "a wait with timeout 0: something is ready to run",
             f"a wait for {MS} ns",
         ),
     ],
-    ids=["for nothing", "on a callback", "rounded down", "past a timer", "too far", "on a due timer"],
+    ids=[
+        "for nothing",
+        "on a callback",
+        "rounded down",
+        "past a timer",
+        "too far",
+        "capped",
+        "on a due timer",
+    ],
 )
 def test_a_timeout_that_does_not_fit_is_refused(
     trace: tuple[Event, ...], allowed: str, observed: str

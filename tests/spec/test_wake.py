@@ -170,6 +170,7 @@ def test_no_other_suspension_is_the_loops_sleep() -> None:
 
 @pytest.mark.clause(ONE_BIT, "0c4b8edb")
 def test_a_wait_that_has_returned_is_over() -> None:
+    assert exercised(ONE_BIT, WaitBegin(1, None), WOKEN) == 0
     assert exercised(ONE_BIT, *TWO, WaitReturn(3, 0, ((0, 1),), 8), WaitReturn(4, 0, (), 8)) == 0
 
 
