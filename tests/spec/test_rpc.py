@@ -8,7 +8,20 @@ from __future__ import annotations
 
 import pytest
 
-from loopspec.rpc import FACTS, LIFE, Move, Refusal, State, told
+from loopspec.rpc import (
+    FACTS,
+    LIFE,
+    Facts,
+    Move,
+    Refusal,
+    State,
+    delivers_what_was_sent,
+    free_is_not_awaited,
+    is_free,
+    live,
+    settles_once,
+    told,
+)
 from loopspec.trace import (
     Event,
     Quiescent,
@@ -74,12 +87,25 @@ def test_the_table_is_total_and_leads_from_facts_to_facts() -> None:
             assert told(FACTS[state], move) == FACTS[to]
 
 
+def test_what_follows_from_the_table_holds_in_every_state_and_for_every_move() -> None:
+    assert Facts() == Facts(made=False, replied=False, settlements=0)
+    assert [state for state in State if is_free(state)] == [State.OVER]
+    assert free_is_not_awaited(State.OVER) == Facts(made=True, replied=True, settlements=1)
+    for (state, move), to in LIFE.items():
+        if not isinstance(to, Refusal):
+            assert live(state, move) == FACTS[to]
+            assert settles_once(state, move).settlements <= 1
+            assert move is not Move.DELIVER or delivers_what_was_sent(state).replied
+
+
 # --- RPC.BLOCKING.SUSPENDS_CALLER -----------------------------------------------------------------------
 
 
 @pytest.mark.clause(BLOCKING, "119103d4")
 def test_a_blocking_call_sleeps_until_its_reply_is_sent() -> None:
-    assert exercised(BLOCKING, call(0, "blocking"), SLEEP, reply(0, 0), WAKE, settle(0)) == 1
+    slept = call(0, "blocking"), SLEEP, reply(0, 0), WAKE
+    assert exercised(BLOCKING, *slept, settle(0)) == 1
+    assert exercised(BLOCKING, *slept, reply(0, 0), settle(0)) == 1
 
 
 @pytest.mark.clause(BLOCKING, "119103d4")
@@ -245,8 +271,9 @@ def test_what_becomes_of_a_call_whose_id_was_taken_from_it_is_no_news() -> None:
         (request(0, 0), reply(0, 0), settle(0), reply(0, 0)),
         (request(0, 0), reply(0, 0), reply(0, 0), settle(0)),
         (request(0, 0), reply(None, 77)),
+        (request(0, 0), reply(0, 0), settle(0, "timeout", at=105)),
     ],
-    ids=["late", "twice, late", "twice at once", "unknown"],
+    ids=["late", "twice, late", "twice at once", "unknown", "sent, and not read in time"],
 )
 def test_a_reply_to_no_pending_call_is_counted(superfluous: tuple[Event, ...]) -> None:
     assert exercised(ID, *superfluous, dropped(1)) == 1
@@ -297,6 +324,20 @@ def test_a_call_that_a_callback_of_the_close_makes_is_settled_by_the_next_turn()
 )
 def test_an_end_that_does_otherwise_is_refused(trace: tuple[Event, ...]) -> None:
     assert refused(CLOSE, *trace).position == len(trace) - 1
+
+
+@pytest.mark.clause(CLOSE, "fa5418b9")
+def test_a_loop_that_sleeps_over_an_end_is_told_whom_it_has_forgotten() -> None:
+    trace = call(0), call(1), CLOSED, LOOP_SLEEPS, LOOP_SLEEPS
+    assert refused(CLOSE, *trace) == refusal(
+        CLOSE, trace, 3, "the end of the transport settles 0, 1", "the loop sleeps without it"
+    )
+
+
+@pytest.mark.clause(CLOSE, "fa5418b9")
+def test_the_next_turn_is_that_after_the_first_was_settled() -> None:
+    first = call(0), call(1), call(2), CLOSED, settle(0, "end", turn=2), WaitBegin(2, 0)
+    assert refused(CLOSE, *first, settle(1, "end", turn=3), WaitBegin(3, 0)).position == len(first) + 1
 
 
 @pytest.mark.clause(CLOSE, "fa5418b9")

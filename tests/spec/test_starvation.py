@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterator
 from math import factorial
 from typing import TypeVar
@@ -15,6 +16,7 @@ from loopspec.starvation import (
     Pool,
     Reactor,
     Scheduler,
+    Searched,
     Step,
     flawed,
     left_after,
@@ -32,6 +34,9 @@ from loopspec.starvation import (
     search,
     sound,
 )
+
+S = TypeVar("S", bound=Hashable)
+Taken = tuple[str, int | None, str]
 
 
 def test_nobody_starves_and_that_is_all_there_is() -> None:
@@ -81,6 +86,163 @@ def test_an_unfair_cycle_is_no_starvation() -> None:
     assert search(Model("idle", model.start, idles, model.ready, selfish.owes)).starvation is not None
 
 
+SAID = (
+    (
+        "reactor, 3 descriptors, batches of 1",
+        "49 states, 114 transitions, depth 4, exhausted; nobody starves; at most 3 are served before",
+    ),
+    (
+        "reactor, 3 descriptors, batches of 2",
+        "67 states, 156 transitions, depth 5, exhausted; nobody starves; at most 4 are served before",
+    ),
+    (
+        "reactor, 4 descriptors, batches of 2",
+        "393 states, 988 transitions, depth 6, exhausted; nobody starves; at most 5 are served before",
+    ),
+    (
+        "reactor, 4 descriptors, batches of 4",
+        "489 states, 1204 transitions, depth 8, exhausted; nobody starves; at most 6 are served before",
+    ),
+    (
+        "scheduler, 2 tasks",
+        "22 states, 57 transitions, depth 4, exhausted; nobody starves; at most 2 are served before",
+    ),
+    (
+        "scheduler, 3 tasks",
+        "98 states, 279 transitions, depth 5, exhausted; nobody starves; at most 3 are served before",
+    ),
+    (
+        "scheduler, 4 tasks",
+        "522 states, 1567 transitions, depth 6, exhausted; nobody starves; at most 4 are served before",
+    ),
+    (
+        "lock, 2 tasks",
+        "5 states, 8 transitions, depth 2, exhausted; nobody starves; at most 0 are served before",
+    ),
+    (
+        "lock, 3 tasks",
+        "16 states, 30 transitions, depth 3, exhausted; nobody starves; at most 1 are served before",
+    ),
+    (
+        "lock, 4 tasks",
+        "65 states, 128 transitions, depth 4, exhausted; nobody starves; at most 2 are served before",
+    ),
+    (
+        "pool, 3 jobs, 1 workers",
+        "31 states, 57 transitions, depth 4, exhausted; nobody starves; at most 2 are served before",
+    ),
+    (
+        "pool, 4 jobs, 2 workers",
+        "159 states, 396 transitions, depth 6, exhausted; nobody starves; at most 3 are served before",
+    ),
+    (
+        "pool, 5 jobs, 2 workers",
+        "811 states, 2085 transitions, depth 7, exhausted; nobody starves; at most 4 are served before",
+    ),
+    (
+        "reactor, 3 descriptors, batches of 1, without rotation",
+        "20 states, 55 transitions, depth 4; 1 starves: 0 becomes ready, wait reports 0, dispatch 0",
+    ),
+    (
+        "reactor, 3 descriptors, batches of 2, without rotation",
+        (
+            "26 states, 70 transitions, depth 4; 2 starves: "
+            "0 becomes ready, 1 becomes ready, wait reports 0 1, dispatch 0, dispatch 1"
+        ),
+    ),
+    (
+        "scheduler, 3 tasks, without snapshot",
+        "32 states, 108 transitions, depth 4; -1 starves: 0 is woken, 0 runs and waits",
+    ),
+    (
+        "scheduler, 3 tasks, last in first out",
+        "98 states, 279 transitions, depth 5; 0 starves: wait, 1 is woken, 1 runs and waits",
+    ),
+    (
+        "lock, 3 tasks, with barging",
+        "37 states, 81 transitions, depth 5; 0 starves: 1 releases, 1 acquires, 0 runs in vain",
+    ),
+    (
+        "pool, 4 jobs, 2 workers, last in first out",
+        "159 states, 396 transitions, depth 6; 0 starves: 1 is submitted, 1 is begun, 1 ends",
+    ),
+)
+"""What the searches come to, those of the flawed sisters last."""
+
+
+def test_what_a_search_has_come_to_is_told_with_its_size_and_its_longest_wait_or_its_cycle() -> None:
+    assert [str(each) for each in (*sound(), *flawed())] == [": ".join(each) for each in SAID]
+
+
+def test_a_search_that_was_cut_off_is_not_told_as_exhausted() -> None:
+    found = search(lock(2))
+    cut = Searched(found.model, reached(found.model.start, found.model.steps, most=3), None, 0)
+    size = "5 states, 6 transitions, depth 2"
+    assert str(cut) == f"lock, 2 tasks: {size}, cut off; nobody starves; at most 0 are served before"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_search_leaves_the_collector_as_it_was(enabled: bool) -> None:
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        search(lock(2))
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+
+
+def taken_in(model: Model[S]) -> tuple[set[Taken], frozenset[str]]:
+    """The steps of ``model``: label, whom it serves, what it pays; and what is owed."""
+    edges = reached(model.start, model.steps).edges
+    steps = {(step.label, step.served, " ".join(step.pays)) for each in edges.values() for step in each}
+    return steps, model.owes
+
+
+LOOP, LETS_GO, RUNS = "the loop runs", "the holder lets go", "who is woken runs"
+BEGINS, ENDS = "a free worker takes a job", "jobs end"
+
+TAKES: dict[str, tuple[set[Taken], frozenset[str], set[Taken]]] = {
+    "reactor": (
+        *taken_in(reactor(1, 1)),
+        {("0 becomes ready", None, ""), ("wait reports 0", None, LOOP), ("dispatch 0", 0, LOOP)},
+    ),
+    "scheduler": (
+        *taken_in(scheduler(1)),
+        {
+            *(("0 is woken", None, ""), ("a descriptor becomes ready", None, "")),
+            *(("0 runs and waits", 0, LOOP), ("0 runs and yields", 0, LOOP)),
+            *(("wait", None, LOOP), ("wait", -1, LOOP)),
+        },
+    ),
+    "lock": (
+        *taken_in(lock(2)),
+        {
+            *(("0 acquires", 0, ""), ("0 waits", None, "")),
+            *(("0 releases", None, LETS_GO), ("0 releases", 1, LETS_GO)),
+        },
+    ),
+    "lock with barging": (
+        *taken_in(lock(2, hands_over=False)),
+        {
+            *(("0 acquires", 0, ""), ("0 waits", None, ""), ("0 releases", None, LETS_GO)),
+            *(("0 runs and acquires", 0, RUNS), ("0 runs in vain", None, RUNS)),
+        },
+    ),
+    "pool": (
+        *taken_in(pool(1, 1)),
+        {("0 is submitted", None, ""), ("0 is begun", 0, BEGINS), ("0 ends", None, ENDS)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_a_model_takes_these_steps_serves_these_and_pays_what_is_owed(name: str) -> None:
+    taken, owes, steps = TAKES[name]
+    assert {each for each in taken if not each[0].startswith("1 ")} == steps
+    assert owes == {owed for _, _, owed in taken if owed}
+
+
 # --- the bounds -------------------------------------------------------------------------------------------
 
 
@@ -111,7 +273,6 @@ def test_the_longest_wait_in_a_reactor_is_for_the_batch_under_way_and_one_round(
 
 # --- the ranks --------------------------------------------------------------------------------------------
 
-S = TypeVar("S", bound=Hashable)
 Rank = Callable[[S, int], int]
 
 
@@ -233,3 +394,21 @@ def test_what_goes_round_has_no_number_of_ways() -> None:
 def test_a_search_that_is_cut_off_says_so() -> None:
     start: Left = (9, 9, 9)
     assert not reached(start, clients, most=100).complete
+
+
+def test_a_search_is_cut_off_after_the_level_in_which_it_comes_to_more_states_than_it_may() -> None:
+    """Two and two steps to take: levels of 1, 2, 3, 2 and 1 states."""
+    start: Left = (2, 2)
+    assert [len(reached(start, clients, most=most).edges) for most in range(1, 10)] == [
+        3,
+        3,
+        6,
+        6,
+        6,
+        *[8] * 2,
+        9,
+        9,
+    ]
+    assert [reached(start, clients, most=most).complete for most in (5, 8, 9)] == [False, False, True]
+    cut = reached(start, clients, most=3)
+    assert (cut.transitions, cut.depth, cut.targets) == (6, 2, [(1, 2), (3, 4), (4, 5), (), (), ()])
