@@ -605,7 +605,8 @@ class OneReason:
             case End(task=task, outcome="cancelled") if task in self.excused:
                 return replace(self, excused=self.excused.drop(task))
             case Done(task=task):
-                return replace(self, waits=self.waits.drop(task), stirred=self.stirred.drop(task))
+                left = self.left.drop_all([entry for entry in self.left if entry[0] == task])
+                return replace(self, waits=self.waits.drop(task), left=left, stirred=self.stirred.drop(task))
             case _:
                 return self
 
@@ -626,10 +627,11 @@ class OneReason:
             return OneReason(
                 self.waits.drop(task), self.settled, self.left, self.stirred, self.suspects, self.excused
             )
-        passed = [entry for entry in self.left if entry[1][0] == "sleep" and entry[1][1] <= at]
-        other = self.stirred.get(task) or next((cause for who, cause in passed if who == task), None)
+        # Of its own alone: that another task is resumed first says nothing of what this one has left.
+        passed = [(who, cause) for who, cause in self.left if who == task and _has_passed(cause, at)]
+        other = self.stirred.get(task) or next((cause for _, cause in passed), None)
         excused = self.excused.get(task, 0)
-        came = wait in self.settled or (wait[0] == "sleep" and wait[1] <= at)
+        came = wait in self.settled or _has_passed(wait, at)
         left = self.left if came or not excused else self.left.put((task, wait), None)
         after = replace(
             self,
@@ -641,6 +643,11 @@ class OneReason:
         if other is None or wait[0] not in _KNOWN or excused:
             return after
         return Kept(after) if came else replace(after, suspects=self.suspects.put(task, other))
+
+
+def _has_passed(cause: _Cause, at: int) -> bool:
+    reason, key = cause
+    return reason == "sleep" and key <= at
 
 
 # --- outcomes and operations --------------------------------------------------------------------------

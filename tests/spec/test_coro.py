@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from itertools import product
+
 import pytest
 
 from loopspec.coro import LIFE, Happening, Refusal, State
 from loopspec.trace import (
+    Abandon,
     Await,
     Begin,
     CancelRequest,
+    Close,
     Connect,
     Done,
     End,
     Event,
+    HalfClose,
     JobStart,
     Joined,
+    Leave,
     Quiescent,
     Read,
+    Reset,
     ScopeCancel,
     Send,
     Settle,
@@ -96,6 +104,28 @@ def test_a_task_that_does_what_it_cannot_is_told_what_it_could() -> None:
         "of a task that is waiting: step, cancel",
         "end: a suspended task does nothing until it is resumed",
     )
+    assert refused(TABLE, BORN, STEP, DONE, DONE).allowed == "of a task that is done: cancel"
+
+
+LEADS_TO = {
+    Happening.SPAWN: State.NEW,
+    Happening.STEP: State.RUNNING,
+    Happening.YIELD: State.READY,
+    Happening.WAIT: State.WAITING,
+    Happening.CANCEL: State.DONE,
+    Happening.END: State.DONE,
+}
+"""Where a happening that cannot be is taken to have led; who is cancelled and was never seen is over."""
+
+
+@pytest.mark.clause(TABLE, "033b56de")
+@pytest.mark.parametrize("state", State)
+def test_after_what_cannot_be_a_task_is_where_that_would_have_led(state: State) -> None:
+    for happening, then in product(Happening, Happening):
+        if isinstance(LIFE[state, happening], Refusal):
+            again = isinstance(LIFE[LEADS_TO[happening], then], Refusal)
+            told = judge(TABLE, *TO[state], AS[happening], AS[then]).violations
+            assert len(told) == 1 + again, (happening, then)
 
 
 # --- who runs -------------------------------------------------------------------------------------------
@@ -113,6 +143,10 @@ def test_two_tasks_that_take_turns_are_kept() -> None:
 @pytest.mark.clause(RUN, "d7dc4046")
 def test_a_step_inside_the_step_of_another_is_refused() -> None:
     trace = BORN, OTHER, STEP, ITS_STEP, ITS_YIELD, YIELD
+    assert exercised(RUN, BORN, OTHER, STEP, DONE, ITS_STEP) == 1, "then there is one"
+    assert exercised(RUN, BORN, STEP, YIELD, STEP) == 0
+    assert [each.position for each in judge(RUN, STEP, ITS_STEP, YIELD, STEP).violations] == [1, 3]
+    assert [each.position for each in judge(RUN, STEP, Done(1, 1, "value", ""), ITS_STEP).violations] == [2]
     assert refused(RUN, *trace) == refusal(
         RUN,
         trace,
@@ -140,7 +174,29 @@ def test_a_task_that_goes_on_after_another_ran_is_refused(on: Event) -> None:
     )
 
 
+@pytest.mark.clause(SWITCH, "038a7145")
+def test_a_task_that_was_broken_into_goes_on_from_there() -> None:
+    into = STEP, Begin(1, 0, "sleep"), ITS_STEP, Begin(1, 1, "sleep"), ITS_YIELD
+    assert exercised(SWITCH, *into) == 1
+    for on in (Begin(1, 0, "sleep"), End(1, 0, "sleep", "value")):
+        told = judge(SWITCH, *into, on, Begin(1, 0, "sleep"), YIELD)
+        assert (len(told.violations), told.findings[SWITCH].exercised) == (1, 3)
+    told = judge(SWITCH, *into, YIELD, YIELD, STEP, Begin(1, 0, "sleep"), YIELD)
+    assert (len(told.violations), told.findings[SWITCH].exercised) == (1, 3)
+
+
+@pytest.mark.clause(SWITCH, "038a7145")
+def test_a_step_that_does_nothing_shows_nothing_and_who_was_not_started_ends_outside_of_any() -> None:
+    assert exercised(SWITCH, STEP, YIELD) == 0
+    unstarted = Done(1, 2, "cancelled", "")
+    assert exercised(SWITCH, STEP, Begin(1, 0, "sleep"), unstarted, YIELD) == 1
+    assert exercised(SWITCH, STEP, STEP, Begin(1, 0, "sleep"), DONE, unstarted) == 1
+
+
 # --- what a resumption is owed to -----------------------------------------------------------------------
+
+
+READ_UP = Connect(0, echo=False), Send(0, b"a"), Read(1, 0, b"a")
 
 
 @pytest.mark.clause(RESUME, "babd379b")
@@ -155,8 +211,22 @@ def test_a_task_that_goes_on_after_another_ran_is_refused(on: Event) -> None:
         (Connect(0, echo=False), Send(0, b"a"), Await(1, 0, "read", 0), STEP),
         (Connect(0, echo=False), Await(1, 0, "write", 0), STEP),
         (WAIT, CANCEL, STEP),
+        (DONE, Await(1, 1, "join", 0), Step(1, 1, 0)),
+        (*READ_UP, Await(1, 0, "read", 0), HalfClose(0), STEP),
+        (*READ_UP, Leave(0), Await(1, 0, "read", 0), STEP),
+        (*READ_UP, Await(1, 0, "read", 0), Reset(0), STEP),
+        (*READ_UP, Await(1, 0, "read", 0), Close(1, 3, 0), STEP),
+        (*READ_UP, Await(1, 0, "read", 0), Abandon(1, 3, 0), STEP),
+        (*READ_UP, Leave(0), Send(0, b"a"), Read(1, 0, b"a"), Await(1, 0, "read", 0), STEP),
+        (*READ_UP, Await(1, 0, "read", 0), Send(0, b"a"), Read(1, 0, b"a"), STEP),
+        (Connect(0, echo=False), Send(0, b"ab"), Read(1, 0, b"a"), Await(1, 0, "read", 0), STEP),
+        (Read(1, 5, b"a"), Await(1, 0, "read", 5), STEP),
     ],
-    ids=["instant", "set", "set before", "ended", "sent", "sent before", "writable", "cancelled"],
+    ids=[
+        *("instant", "set", "set before", "ended", "sent", "sent before", "writable", "cancelled"),
+        *("ended before", "half-closed", "left before", "reset", "closed", "abandoned", "an end stays"),
+        *("sent, and read by another", "some is left", "a stream of which nothing is told"),
+    ],
 )
 def test_a_resumption_with_a_cause_is_kept(trace: tuple[Event, ...]) -> None:
     assert exercised(RESUME, *trace) == 1
@@ -238,6 +308,127 @@ def test_a_wake_up_that_is_lost_is_refused_when_nothing_more_happens() -> None:
     assert refused(RESUME, *trace) == refusal(
         RESUME, trace, 2, "task 0 is resumed, since event 7 is set", "nothing more happens, and it waits on"
     )
+    assert judge(RESUME, Settle(1, "event", 8), WAIT, Quiescent(1)).violations == []
+    joins = DONE, Await(1, 1, "join", 0), Quiescent(1)
+    assert refused(RESUME, *joins).allowed == "task 1 is resumed, since task 0 has ended"
+
+
+@pytest.mark.clause(RESUME, "babd379b")
+def test_an_operation_that_returns_no_value_needs_no_cause_and_a_later_wait_does() -> None:
+    gone = Begin(1, 0, "wait"), WAIT, STEP, End(1, 0, "wait", "error")
+    assert exercised(RESUME, *gone, End(1, 0, "wait", "value")) == 0
+    assert refused(RESUME, *gone, WAIT, STEP).position == len(gone) + 1
+    set_at_last = *gone[:-1], Settle(1, "event", 7), End(1, 0, "wait", "value")
+    assert exercised(RESUME, *set_at_last) == 0
+
+
+# --- of several tasks -----------------------------------------------------------------------------------
+
+SLEEPS = Begin(1, 0, "sleep"), Await(1, 0, "sleep", 9)
+CUT_SHORT = ScopeCancel(1, 0, 3, due=True), Step(2, 0, 5), End(2, 0, "sleep", "cancelled")
+THEN_WAITS = Begin(2, 0, "Event.wait"), Await(2, 0, "event", 7)
+RETURNS = End(4, 0, "Event.wait", "value")
+TURNED_AWAY = Begin(1, 0, "Event.wait"), Await(1, 0, "event", 8)
+IN_TURN = Begin(1, 0, "get"), YIELD, STEP, End(1, 0, "get", "value")
+
+STORIES: dict[str, tuple[tuple[Event, ...], ...]] = {
+    RESUME: (
+        (BORN, STEP, Await(1, 0, "sleep", 5), Step(2, 0, 5), Await(2, 0, "sleep", 9), Step(2, 0, 6)),
+        (WAIT, Settle(1, "event", 7), STEP, Await(1, 0, "event", 8), STEP),
+        (Await(1, 0, "join", 1), Settle(1, "join", 1), STEP, STEP),
+        (
+            *READ_UP,
+            Await(1, 0, "read", 0),
+            Send(0, b"a"),
+            STEP,
+            Read(1, 0, b"a"),
+            Await(1, 0, "read", 0),
+            STEP,
+        ),
+        (*READ_UP, Leave(0), Await(1, 0, "read", 0), STEP),
+        (CANCEL, WAIT, STEP, WAIT, STEP),
+        (Begin(1, 0, "wait"), WAIT, STEP, End(1, 0, "wait", "value"), WAIT, STEP),
+        (Begin(1, 0, "wait"), WAIT, STEP, WAIT, Settle(1, "event", 7), STEP, End(1, 0, "wait", "value")),
+        (
+            Submit(1, 0, 0, None),
+            Begin(1, 0, "to_thread"),
+            WAIT,
+            STEP,
+            WAIT,
+            STEP,
+            WAIT,
+            JobStart(0, "w"),
+            STEP,
+        ),
+        (
+            Submit(1, 0, 0, None),
+            Begin(1, 0, "to_thread"),
+            WAIT,
+            End(1, 0, "to_thread", "error"),
+            STEP,
+            WAIT,
+            STEP,
+        ),
+    ),
+    CHECKPOINT: (
+        IN_TURN * 2,
+        (*IN_TURN, Begin(1, 0, "get"), End(1, 0, "get", "value"), *IN_TURN),
+        (Begin(1, 0, "get"), End(1, 0, "get", "value")) * 2,
+    ),
+    REASON: (
+        (*SLEEPS, *CUT_SHORT, *THEN_WAITS, Step(4, 0, 10), RETURNS),
+        (*SLEEPS, *CUT_SHORT, *THEN_WAITS, Settle(4, "event", 7), Step(4, 0, 8), RETURNS),
+        (*TURNED_AWAY, *CUT_SHORT, *THEN_WAITS, Settle(4, "event", 8), Step(4, 0, 7), RETURNS, RETURNS),
+        (*TURNED_AWAY, *CUT_SHORT, *THEN_WAITS, Settle(4, "event", 8), DONE),
+        (
+            *TURNED_AWAY,
+            *CUT_SHORT,
+            *THEN_WAITS,
+            *(Settle(4, "event", key) for key in (8, 7)),
+            Step(4, 0, 7),
+            RETURNS,
+        ),
+    ),
+}
+"""What may become of a task, as one rule each sees it: kept or refused, more than once in some."""
+
+NAMES = frozenset({"task", "stream", "key", "job", "target", "scope"})
+
+
+def of_another(event: Event) -> Event:
+    """``event``, with other names for all that has one. The time up to which somebody sleeps is none."""
+    names = {each.name for each in fields(event)} & NAMES
+    changes: dict[str, object] = {name: getattr(event, name) + 100 for name in names}
+    if getattr(event, "reason", None) == "sleep":
+        changes["key"] = getattr(event, "key")  # noqa: B009 -- few events have one
+    if "operation" in {each.name for each in fields(event)}:
+        changes["operation"] = "another's"
+    made: Event = replace(event, **changes)  # type: ignore[arg-type]
+    return made
+
+
+def told_of(clause: str, *trace: Event) -> tuple[int, int]:
+    """How often ``trace`` exercises ``clause``, and how often it breaks it."""
+    told = judge(clause, *trace)
+    return told.findings[clause].exercised, len(told.violations)
+
+
+@pytest.mark.parametrize("clause", STORIES)
+def test_what_is_said_of_one_task_is_said_of_it_whatever_others_do_meanwhile(clause: str) -> None:
+    """Given two stories of different tasks, when one is told within the other, at whichever place, then what
+    is said of both together is what is said of each."""
+    for one, other in product(STORIES[clause], STORIES[clause]):
+        within = tuple(of_another(event) for event in other)
+        (kept, broken), (too, as_well) = told_of(clause, *one), told_of(clause, *within)
+        for place in range(len(one) + 1):
+            told = told_of(clause, *one[:place], *within, *one[place:])
+            assert told == (kept + too, broken + as_well), (one, other, place)
+
+
+@pytest.mark.parametrize("clause", STORIES)
+def test_stories_are_kept_and_broken(clause: str) -> None:
+    kept, broken = map(sum, zip(*(told_of(clause, *story) for story in STORIES[clause]), strict=True))
+    assert kept > broken > 0
 
 
 # --- outcomes and operations ----------------------------------------------------------------------------
@@ -287,6 +478,17 @@ def test_of_a_task_that_ends_as_it_is_cancelled_the_first_joiner_says_how_it_end
     )
 
 
+@pytest.mark.clause(OUTCOME, "63728540")
+def test_after_a_second_outcome_the_first_is_the_one() -> None:
+    twice = DONE, Done(2, 0, "error", "y")
+    told = judge(OUTCOME, *twice, Joined(2, 1, 0, "value", "x"), Joined(2, 2, 0, "error", "y"))
+    assert (len(told.violations), told.findings[OUTCOME].exercised) == (2, 3)
+    late = DONE, CancelRequest(1, 0), Joined(2, 1, 0, "cancelled", "")
+    assert refused(OUTCOME, *late).position == 2
+    unseen = Joined(1, 1, 0, "value", "x"), DONE, Joined(1, 1, 0, "value", "x")
+    assert refused(OUTCOME, *unseen).position == 0
+
+
 def call(*, suspends: bool, outcome: str = "value") -> tuple[Event, ...]:
     """One call of the operation ``get``."""
     inside = (YIELD, STEP) if suspends else ()
@@ -325,16 +527,20 @@ def test_threads_that_grow_with_tasks_are_refused() -> None:
     )
 
 
+@pytest.mark.clause(THREADS, "54307cd4")
+def test_threads_are_compared_with_the_sample_that_had_the_fewest_tasks() -> None:
+    trace = Threads(1, 5, 5), Threads(2, 2, 1), Threads(3, 3, 5)
+    assert refused(THREADS, *trace).allowed == "2 threads with 5 tasks, as with 1"
+    again = Threads(1, 2, 1), Threads(2, 3, 2), Threads(3, 4, 3)
+    assert [each.position for each in judge(THREADS, *again).violations] == [1, 2]
+    assert exercised(THREADS, Threads(1, 2, 1), Threads(2, 2, 1), Threads(3, 1, 2), Threads(4, 2, 2)) == 2
+
+
 def test_threads_that_come_and_go_by_themselves_are_nobodys_fault() -> None:
     assert judge(THREADS, Threads(1, 2, 1), Threads(2, 3, 1)).violations == []
 
 
 # --- one reason at a time -------------------------------------------------------------------------------
-
-SLEEPS = Begin(1, 0, "sleep"), Await(1, 0, "sleep", 9)
-CUT_SHORT = ScopeCancel(1, 0, 3, due=True), Step(2, 0, 5), End(2, 0, "sleep", "cancelled")
-THEN_WAITS = Begin(2, 0, "Event.wait"), Await(2, 0, "event", 7)
-RETURNS = End(4, 0, "Event.wait", "value")
 
 
 @pytest.mark.clause(REASON, "cea7e5ad")
@@ -353,8 +559,7 @@ def test_a_wait_that_was_given_up_resumes_nobody() -> None:
 
 @pytest.mark.clause(REASON, "cea7e5ad")
 def test_an_event_that_a_task_has_turned_away_from_resumes_it_no_more() -> None:
-    away = Begin(1, 0, "Event.wait"), Await(1, 0, "event", 8), *CUT_SHORT
-    trace = BORN, STEP, *away, *THEN_WAITS, Settle(4, "event", 8), Step(4, 0, 7), RETURNS
+    trace = BORN, STEP, *TURNED_AWAY, *CUT_SHORT, *THEN_WAITS, Settle(4, "event", 8), Step(4, 0, 7), RETURNS
     assert refused(REASON, *trace).allowed == "task 0, which no longer waits until event 8 is set, waits on"
     before = trace[:-2]
     assert exercised(REASON, *before, Settle(4, "event", 7), *trace[-2:]) == 1
