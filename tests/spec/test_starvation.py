@@ -17,6 +17,7 @@ from loopspec.starvation import (
     Reactor,
     Scheduler,
     Searched,
+    Starvation,
     Step,
     flawed,
     left_after,
@@ -39,54 +40,7 @@ S = TypeVar("S", bound=Hashable)
 Taken = tuple[str, int | None, str]
 
 
-def test_nobody_starves_and_that_is_all_there_is() -> None:
-    for found in sound():
-        assert found.graph.complete
-        assert found.starvation is None, str(found)
-        assert "exhausted; nobody starves" in str(found)
-
-
-@pytest.mark.parametrize("found", flawed(), ids=lambda each: each.model.name)
-def test_in_a_flawed_sister_somebody_starves(found: object) -> None:
-    assert getattr(found, "starvation") is not None  # noqa: B009 - of one of four types
-
-
-def test_a_starvation_is_a_cycle_on_which_all_that_is_owed_is_paid() -> None:
-    """Given barging, when the cycle is walked, then it comes back, somebody lets go, the woken one runs, and
-    the one who starves waits all along."""
-    model = lock(3, hands_over=False)
-    found = search(model).starvation
-    assert found is not None
-    state, paid = found.state, set[str]()
-    for label in found.cycle:
-        step = next(each for each in model.steps(state) if each.label == label and each.served != found.who)
-        assert found.who in model.ready(step.to)
-        paid |= step.pays
-        state = step.to
-    assert state == found.state
-    assert paid == set(model.owes)
-
-
-def test_an_unfair_cycle_is_no_starvation() -> None:
-    """Given a lock whose holder need not let go, then the one who waits is starved by the world alone."""
-    model = lock(2)
-    selfish = Model(model.name, model.start, model.steps, model.ready, frozenset())
-    assert search(model).starvation is None
-
-    def idles(state: Lock) -> Iterator[Step[Lock]]:
-        yield from model.steps(state)
-        yield Step("nothing happens", state)
-
-    def serves(state: Lock) -> Iterator[Step[Lock]]:
-        yield from (Step("served where it stays", state, who) for who in state.waiting)
-        yield from (step for step in model.steps(state) if not state.waiting)
-
-    assert search(Model("serves", model.start, serves, model.ready, selfish.owes)).starvation is None
-    assert search(Model("idle", model.start, idles, model.ready, model.owes)).starvation is None
-    assert search(Model("idle", model.start, idles, model.ready, selfish.owes)).starvation is not None
-
-
-SAID = (
+SOUND = (
     (
         "reactor, 3 descriptors, batches of 1",
         "49 states, 114 transitions, depth 4, exhausted; nobody starves; at most 3 are served before",
@@ -139,6 +93,10 @@ SAID = (
         "pool, 5 jobs, 2 workers",
         "811 states, 2085 transitions, depth 7, exhausted; nobody starves; at most 4 are served before",
     ),
+)
+"""What the searches of the models come to in which nobody may starve."""
+
+FLAWED = (
     (
         "reactor, 3 descriptors, batches of 1, without rotation",
         "20 states, 55 transitions, depth 4; 1 starves: 0 becomes ready, wait reports 0, dispatch 0",
@@ -167,11 +125,101 @@ SAID = (
         "159 states, 396 transitions, depth 6; 0 starves: 1 is submitted, 1 is begun, 1 ends",
     ),
 )
-"""What the searches come to, those of the flawed sisters last."""
+"""What those of their flawed sisters come to."""
 
 
-def test_what_a_search_has_come_to_is_told_with_its_size_and_its_longest_wait_or_its_cycle() -> None:
-    assert [str(each) for each in (*sound(), *flawed())] == [": ".join(each) for each in SAID]
+def test_nobody_starves_and_that_is_all_there_is() -> None:
+    found = sound()
+    assert [str(each) for each in found] == [": ".join(each) for each in SOUND]
+    assert all(each.graph.complete and each.starvation is None for each in found)
+
+
+def test_in_a_flawed_sister_somebody_starves_on_this_cycle() -> None:
+    assert [str(each) for each in flawed()] == [": ".join(each) for each in FLAWED]
+
+
+def test_a_starvation_is_a_cycle_on_which_all_that_is_owed_is_paid() -> None:
+    """Given barging, when the cycle is walked, then it comes back, somebody lets go, the woken one runs, and
+    the one who starves waits all along; and so in the sisters whose labels tell their steps."""
+    assert paid_on_the_cycle(lock(3, hands_over=False)) == {"the holder lets go", "who is woken runs"}
+    assert paid_on_the_cycle(pool(4, 2, fifo=False)) == {"a free worker takes a job", "jobs end"}
+    for sister in (scheduler(3, snapshot=False), scheduler(3, fifo=False)):
+        assert paid_on_the_cycle(sister) == {"the loop runs"}
+
+
+def paid_on_the_cycle(model: Model[S]) -> set[str]:
+    """What is paid on the cycle on which somebody starves in ``model``, and it is one."""
+    found = search(model).starvation
+    assert found is not None
+    state, paid = found.state, set[str]()
+    for label in found.cycle:
+        step = next(each for each in model.steps(state) if each.label == label and each.served != found.who)
+        assert found.who in model.ready(step.to)
+        paid |= step.pays
+        state = step.to
+    assert state == found.state
+    return paid
+
+
+Way = tuple[str, int] | tuple[str, int, int]
+
+
+def drawn(ways: dict[int, tuple[Way, ...]], waits: dict[int, tuple[int, ...]], *owes: str) -> Model[int]:
+    """A graph as a model, from state 0 on: of each state its ways, by label, target and who is served; and
+    in which states each waits."""
+
+    def steps(state: int) -> Iterator[Step[int]]:
+        for way in ways.get(state, ()):
+            yield Step(*way)
+
+    def ready(state: int) -> tuple[int, ...]:
+        return tuple(who for who, states in waits.items() if state in states)
+
+    return Model("drawn", 0, steps, ready, frozenset(owes))
+
+
+def test_two_states_or_one_are_a_cycle_and_the_way_round_is_told() -> None:
+    pair = drawn({0: (("on", 1),), 1: (("back", 0),)}, {7: (0, 1)})
+    assert search(pair).starvation == Starvation(7, 0, ("on", "back"))
+    alone = drawn({0: (("on", 1),), 1: (("stays", 1),)}, {7: (0, 1)})
+    assert search(alone).starvation == Starvation(7, 1, ("stays",))
+
+
+def test_services_are_counted_on_the_way_out_of_a_cycle_that_starves_nobody() -> None:
+    """Since on it nobody pays what is owed: the world alone holds up who waits."""
+    out: dict[int, tuple[Way, ...]] = {
+        0: (("on", 1),),
+        1: (("back", 0), ("another", 2, 5)),
+        2: (("a third", 3, 6),),
+        3: (("its turn", 4, 0),),
+    }
+    assert search(drawn(out, {0: (0, 1, 2, 3)}, "never")).longest == 2
+    assert search(drawn({0: (("on", 1),), 1: (("back", 0),)}, {0: (0, 1)}, "never")).longest == 0
+
+
+def test_the_longest_wait_is_anybodys() -> None:
+    line: dict[int, tuple[Way, ...]] = {0: (("a", 1, 5),), 1: (("b", 2, 6),), 2: (("c", 3, 0),)}
+    assert search(drawn(line, {0: (0, 1, 2), 1: (2,)})).longest == 2
+    assert search(drawn(line, {1: (0, 1, 2), 0: (2,)})).longest == 2
+
+
+def test_an_unfair_cycle_is_no_starvation() -> None:
+    """Given a lock whose holder need not let go, then the one who waits is starved by the world alone."""
+    model = lock(2)
+    selfish = Model(model.name, model.start, model.steps, model.ready, frozenset())
+    assert search(model).starvation is None
+
+    def idles(state: Lock) -> Iterator[Step[Lock]]:
+        yield from model.steps(state)
+        yield Step("nothing happens", state)
+
+    def serves(state: Lock) -> Iterator[Step[Lock]]:
+        yield from (Step("served where it stays", state, who) for who in state.waiting)
+        yield from (step for step in model.steps(state) if not state.waiting)
+
+    assert search(Model("serves", model.start, serves, model.ready, selfish.owes)).starvation is None
+    assert search(Model("idle", model.start, idles, model.ready, model.owes)).starvation is None
+    assert search(Model("idle", model.start, idles, model.ready, selfish.owes)).starvation is not None
 
 
 def test_a_search_that_was_cut_off_is_not_told_as_exhausted() -> None:
@@ -186,8 +234,14 @@ def test_a_search_leaves_the_collector_as_it_was(enabled: bool) -> None:
     was_enabled = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
-        search(lock(2))
-        assert gc.isenabled() == enabled
+        collects: list[bool] = []
+
+        def ready(state: int) -> tuple[int, ...]:
+            collects.append(gc.isenabled())
+            return ()
+
+        search(Model("looks", 0, lambda _: (), ready, frozenset()))
+        assert (collects, gc.isenabled()) == ([False], enabled)
     finally:
         (gc.enable if was_enabled else gc.disable)()
 
@@ -410,5 +464,6 @@ def test_a_search_is_cut_off_after_the_level_in_which_it_comes_to_more_states_th
         9,
     ]
     assert [reached(start, clients, most=most).complete for most in (5, 8, 9)] == [False, False, True]
+    assert reached(lock(1).start, lock(1).steps).targets == [(1,), (0,)]
     cut = reached(start, clients, most=3)
     assert (cut.transitions, cut.depth, cut.targets) == (6, 2, [(1, 2), (3, 4), (4, 5), (), (), ()])
