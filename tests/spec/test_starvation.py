@@ -187,7 +187,7 @@ def test_two_states_or_one_are_a_cycle_and_the_way_round_is_told() -> None:
 
 def test_what_is_paid_on_the_way_to_a_cycle_is_not_paid_on_it() -> None:
     pays: Way = ("pays", 1, None, frozenset({"x"}))
-    waits = {7: (0, 1)}
+    waits: dict[int, tuple[int, ...]] = {7: (0, 1)}
     assert search(drawn({0: (pays,), 1: (("stays", 1),)}, waits, "x")).longest == 0
     assert search(drawn({0: (("on", 1),), 1: (pays,)}, waits, "x")).starvation == Starvation(7, 1, ("pays",))
 
