@@ -193,7 +193,7 @@ class LifeTable:
             return Kept(_LIVES[to]) if happening is Happening.END else _LIVES[to]
         allowed = [str(other.value) for other in Happening if isinstance(LIFE[self.state, other], State)]
         return Broken(
-            f"of a task that is {self.state.value}: {', '.join(allowed) or 'nothing'}",
+            f"of a task that is {self.state.value}: {', '.join(allowed)}",
             f"{happening.value}: {to.why}",
             _LIVES[_after_refusal(happening)],
         )
@@ -270,13 +270,10 @@ class OnlyAtAwait:
             case Step(task=task):
                 broken_into = self.running if self.running != task else None
                 return OnlyAtAwait(task, False, broken_into)
-            case Await(task=task):
+            case Await(task=task) | Done(task=task):
                 return self._acts(task, last=True)
             case Begin(task=task) | End(task=task):
                 return self._acts(task, last=False)
-            case Done(task=task):
-                # A task that was never started ends outside of any step.
-                return self._acts(task, last=True) if task in (self.running, self.before) else self
             case _:
                 return self
 
@@ -284,14 +281,14 @@ class OnlyAtAwait:
         if task == self.running:
             if not last:
                 return self if self.active else OnlyAtAwait(task, True, self.before)
-            after = OnlyAtAwait(None, False, self.before)
+            after = OnlyAtAwait(before=self.before)
             return Kept(after) if self.active else after
         if task != self.before:
-            return self
+            return self  # one that was never started ends outside of any step
         return Broken(
             f"task {task} alone runs from its resumption to its next await",
             "another task ran in between",
-            OnlyAtAwait(None if last else task, False),
+            OnlyAtAwait(None if last else task),
         )
 
 

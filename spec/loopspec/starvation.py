@@ -27,6 +27,7 @@ numbers.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -219,7 +220,7 @@ def _starvation(
     return Starvation(who, state, _round(edges, state, model.owes))
 
 
-_OUT = 1 << 62
+_OUT = sys.maxsize
 """Beyond all others: the place of a state whose component is known."""
 
 
@@ -393,7 +394,7 @@ def scheduler(tasks: int, *, snapshot: bool = True, fifo: bool = True) -> Model[
             yield Step(f"{task} runs and waits", Scheduler(rest, left, state.io), task, _LOOP)
             yield Step(f"{task} runs and yields", Scheduler((*rest, task), left, state.io), task, _LOOP)
         else:
-            after = Scheduler(state.queue, len(state.queue) if snapshot else 0, io=False)
+            after = Scheduler(state.queue, len(state.queue) if snapshot else 0)
             yield Step("wait", after, _IO if state.io else None, _LOOP)
 
     def ready(state: Scheduler) -> tuple[int, ...]:

@@ -355,6 +355,7 @@ def test_all_errors_of_children_and_block_leave_the_group() -> None:
     violation = refused(GROUP, *trace, ends("error", "a"))
     assert (violation.allowed, violation.observed) == ("b leaves group 0", "a left it")
     assert refused(GROUP, *trace, ends()).observed == "no error left it"
+    assert refused(GROUP, *trace, ends("error", "a", "x")).observed == "a, x left it"
 
 
 @pytest.mark.clause(GROUP, "9a6f7157")

@@ -161,12 +161,12 @@ def paid_on_the_cycle(model: Model[S]) -> set[str]:
     return paid
 
 
-Way = tuple[str, int] | tuple[str, int, int]
+Way = tuple[str, int] | tuple[str, int, int] | tuple[str, int, None, frozenset[str]]
 
 
 def drawn(ways: dict[int, tuple[Way, ...]], waits: dict[int, tuple[int, ...]], *owes: str) -> Model[int]:
-    """A graph as a model, from state 0 on: of each state its ways, by label, target and who is served; and
-    in which states each waits."""
+    """A graph as a model, from state 0 on: of each state its ways, by label, target, who is served and
+    what is paid; and in which states each waits."""
 
     def steps(state: int) -> Iterator[Step[int]]:
         for way in ways.get(state, ()):
@@ -183,6 +183,13 @@ def test_two_states_or_one_are_a_cycle_and_the_way_round_is_told() -> None:
     assert search(pair).starvation == Starvation(7, 0, ("on", "back"))
     alone = drawn({0: (("on", 1),), 1: (("stays", 1),)}, {7: (0, 1)})
     assert search(alone).starvation == Starvation(7, 1, ("stays",))
+
+
+def test_what_is_paid_on_the_way_to_a_cycle_is_not_paid_on_it() -> None:
+    pays: Way = ("pays", 1, None, frozenset({"x"}))
+    waits: dict[int, tuple[int, ...]] = {7: (0, 1)}
+    assert search(drawn({0: (pays,), 1: (("stays", 1),)}, waits, "x")).longest == 0
+    assert search(drawn({0: (("on", 1),), 1: (pays,)}, waits, "x")).starvation == Starvation(7, 1, ("pays",))
 
 
 def test_services_are_counted_on_the_way_out_of_a_cycle_that_starves_nobody() -> None:
@@ -246,55 +253,70 @@ def test_a_search_leaves_the_collector_as_it_was(enabled: bool) -> None:
         (gc.enable if was_enabled else gc.disable)()
 
 
-def taken_in(model: Model[S]) -> tuple[set[Taken], frozenset[str]]:
-    """The steps of ``model``: label, whom it serves, what it pays; and what is owed."""
-    edges = reached(model.start, model.steps).edges
-    steps = {(step.label, step.served, " ".join(step.pays)) for each in edges.values() for step in each}
-    return steps, model.owes
+def graph_of(model: Model[S]) -> tuple[str, tuple[int, int], set[Taken]]:
+    """What ``model`` is called, its states and transitions, and its steps: label, whom it serves, what it
+    pays. It owes what they pay."""
+    graph = reached(model.start, model.steps)
+    steps = [step for each in graph.edges.values() for step in each]
+    assert model.owes == frozenset().union(*(step.pays for step in steps))
+    taken = {(step.label, step.served, " ".join(step.pays)) for step in steps}
+    return model.name, (len(graph.edges), graph.transitions), taken
 
 
 LOOP, LETS_GO, RUNS = "the loop runs", "the holder lets go", "who is woken runs"
 BEGINS, ENDS = "a free worker takes a job", "jobs end"
 
-TAKES: dict[str, tuple[set[Taken], frozenset[str], set[Taken]]] = {
-    "reactor": (
-        *taken_in(reactor(1, 1)),
-        {("0 becomes ready", None, ""), ("wait reports 0", None, LOOP), ("dispatch 0", 0, LOOP)},
-    ),
-    "scheduler": (
-        *taken_in(scheduler(1)),
-        {
-            *(("0 is woken", None, ""), ("a descriptor becomes ready", None, "")),
-            *(("0 runs and waits", 0, LOOP), ("0 runs and yields", 0, LOOP)),
-            *(("wait", None, LOOP), ("wait", -1, LOOP)),
-        },
-    ),
-    "lock": (
-        *taken_in(lock(2)),
-        {
-            *(("0 acquires", 0, ""), ("0 waits", None, "")),
-            *(("0 releases", None, LETS_GO), ("0 releases", 1, LETS_GO)),
-        },
-    ),
-    "lock with barging": (
-        *taken_in(lock(2, hands_over=False)),
-        {
-            *(("0 acquires", 0, ""), ("0 waits", None, ""), ("0 releases", None, LETS_GO)),
-            *(("0 runs and acquires", 0, RUNS), ("0 runs in vain", None, RUNS)),
-        },
-    ),
-    "pool": (
-        *taken_in(pool(1, 1)),
-        {("0 is submitted", None, ""), ("0 is begun", 0, BEGINS), ("0 ends", None, ENDS)},
-    ),
-}
+
+def test_the_steps_of_a_reactor() -> None:
+    steps = {("0 becomes ready", None, ""), ("wait reports 0", None, LOOP), ("dispatch 0", 0, LOOP)}
+    assert graph_of(reactor(1, 1)) == ("reactor, 1 descriptors, batches of 1", (3, 4), steps)
+    blind = "reactor, 1 descriptors, batches of 1, without rotation"
+    assert graph_of(reactor(1, 1, rotates=False)) == (blind, (3, 4), steps)
 
 
-@pytest.mark.parametrize("name", TAKES)
-def test_a_model_takes_these_steps_serves_these_and_pays_what_is_owed(name: str) -> None:
-    taken, owes, steps = TAKES[name]
-    assert {each for each in taken if not each[0].startswith("1 ")} == steps
-    assert owes == {owed for _, _, owed in taken if owed}
+def test_the_steps_of_a_scheduler() -> None:
+    steps = {
+        *(("0 is woken", None, ""), ("a descriptor becomes ready", None, "")),
+        *(("0 runs and waits", 0, LOOP), ("0 runs and yields", 0, LOOP)),
+        *(("wait", None, LOOP), ("wait", -1, LOOP)),
+    }
+    assert graph_of(scheduler(1)) == ("scheduler, 1 tasks", (6, 13), steps)
+    endless = "scheduler, 1 tasks, without snapshot"
+    assert graph_of(scheduler(1, snapshot=False)) == (endless, (4, 10), steps)
+    assert graph_of(scheduler(1, fifo=False)) == ("scheduler, 1 tasks, last in first out", (6, 13), steps)
+
+
+def test_the_steps_of_a_lock() -> None:
+    asks = {(f"{task} {what}", task if what == "acquires" else None, "") for task in (0, 1) for what in ASKS}
+    hands_over = {(f"{task} releases", to, LETS_GO) for task in (0, 1) for to in (None, 1 - task)}
+    assert graph_of(lock(2)) == ("lock, 2 tasks", (5, 8), asks | hands_over)
+    wakes = {
+        step
+        for task in (0, 1)
+        for step in (
+            (f"{task} releases", None, LETS_GO),
+            (f"{task} runs and acquires", task, RUNS),
+            (f"{task} runs in vain", None, RUNS),
+        )
+    }
+    assert graph_of(lock(2, hands_over=False)) == ("lock, 2 tasks, with barging", (9, 16), asks | wakes)
+
+
+ASKS = ("acquires", "waits")
+
+
+def test_the_steps_of_a_pool() -> None:
+    steps = {
+        step
+        for job in (0, 1)
+        for step in (
+            (f"{job} is submitted", None, ""),
+            (f"{job} is begun", job, BEGINS),
+            (f"{job} ends", None, ENDS),
+        )
+    }
+    assert graph_of(pool(2, 1)) == ("pool, 2 jobs, 1 workers", (9, 14), steps)
+    assert graph_of(pool(2, 1, fifo=False)) == ("pool, 2 jobs, 1 workers, last in first out", (9, 14), steps)
 
 
 # --- the bounds -------------------------------------------------------------------------------------------
