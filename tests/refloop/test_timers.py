@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import threading
 import weakref
 
 import pytest
@@ -186,6 +187,47 @@ def test_a_delay_that_is_negative_or_no_whole_number_is_refused(reactor: Reactor
     with pytest.raises(TypeError, match="SECOND"):
         reactor.call_later(0.5, int)  # type: ignore[arg-type]
     assert len(reactor.timers) == 0
+
+
+def test_an_instant_is_any_whole_number_of_whatever_name(kernel: FakeKernel, reactor: Reactor) -> None:
+    class Nanoseconds(int):
+        pass
+
+    fired: list[str] = []
+    reactor.call_at(Nanoseconds(1), fired.append, "at")
+    reactor.call_later(Nanoseconds(1), fired.append, "later")
+    kernel.now = 1
+    reactor.turn()
+    assert fired == ["at", "later"]
+
+
+def test_what_has_fired_is_not_put_back() -> None:
+    """Given a phase that is interrupted, then all that it had taken may be given back."""
+    timers, fired = Timers(), list[int]()
+    for number in range(3):
+        timers.arm(5, fired.append, (number,))
+    taken = timers.due(5)
+    taken[0].fire()
+    taken[1].cancel()
+    timers.put_back(taken)
+    assert (len(timers), timers.live, timers.earliest()) == (1, 1, 5)
+    for timer in timers.due(5):
+        timer.fire()
+    assert fired == [0, 2]
+
+
+def test_another_thread_cancels_only_what_is_armed_no_more(reactor: Reactor) -> None:
+    timer, done = reactor.call_later(1, int), list[str]()
+    timer.cancel()
+
+    def cancel() -> None:
+        timer.cancel()
+        done.append("cancelled")
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    thread.join()
+    assert done == ["cancelled"]
 
 
 def as_epoll_rounds(seconds: float) -> int:
