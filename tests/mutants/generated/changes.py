@@ -22,7 +22,7 @@ import libcst as cst
 from libcst.metadata import ByteSpanPositionProvider, CodeSpan, MetadataWrapper
 from mutmut.mutation.mutators import mutation_operators
 
-_TYPES = frozenset({"TypeAlias", "TypeVar", "NewType", "ParamSpec"})
+_TYPES = frozenset({"TypeAlias", "TypeVar", "TypeVarTuple", "NewType", "ParamSpec"})
 _ENUMERATIONS = frozenset({"Enum", "IntEnum", "StrEnum", "Flag", "IntFlag"})
 
 

@@ -39,7 +39,8 @@ class TypeChecker:
         path.write_text(text, encoding="utf-8")
         told = self._daemon("recheck")
         path.write_text(original, encoding="utf-8")
-        self._daemon("recheck")
+        if self._daemon("recheck").returncode != 0:  # it has kept something of the mutant
+            self._daemon("stop")
         match told.returncode:
             case 0:
                 return ""
@@ -60,7 +61,8 @@ class TypeChecker:
 
     def _start(self) -> None:
         for name in CHECKED:
-            shutil.copytree(ROOT / name, self.copy / name, ignore=shutil.ignore_patterns(*APART))
+            ignored = shutil.ignore_patterns(*APART)
+            shutil.copytree(ROOT / name, self.copy / name, ignore=ignored, dirs_exist_ok=True)
         shutil.copy(ROOT / "pyproject.toml", self.copy)
         told = self._daemon("run", "--", *CHECKED)
         if told.returncode != 0:
