@@ -728,10 +728,10 @@ def test_nothing_is_held_of_a_job_that_another_has_waited_for() -> None:
 
     async def main() -> None:
         await to_thread(from_thread, ask)
-        both = threading.Barrier(2)
+        meet = partial(threading.Barrier(2).wait)
         async with TaskGroup() as group:
             for _ in range(2):  # each of the two workers has come back from the job before
-                group.start_soon(to_thread, both.wait)
+                group.start_soon(to_thread, meet)
         assert held[0]() is None
 
     run(main, workers=2)
