@@ -193,8 +193,6 @@ class Listener:
         while True:
             await suspend(self._readable)
             self._readable.release()
-            if self.closed:
-                raise ClosedResourceError("the listener was closed before the task that was woken ran")
             stream = self.accept_nowait()
             if stream is not None:
                 return stream

@@ -206,7 +206,7 @@ class Workers:
 
     def forget(self, job: Job[object]) -> None:
         """``job`` is over."""
-        self._open.pop(job, None)
+        del self._open[job]
         self._asked_for.pop(job, None)
 
     def close(self) -> None:

@@ -694,6 +694,49 @@ def test_a_queued_job_is_refused_when_the_last_worker_begins_to_wait_for_the_loo
     assert asked.is_set()
 
 
+def test_a_job_that_no_other_waits_for_is_queued_though_every_worker_waits_for_the_loop() -> None:
+    asked, may_answer = Event(), Event()
+
+    async def answer() -> int:
+        asked.set()
+        await may_answer.wait()
+        return 1
+
+    async def main() -> tuple[object, object]:
+        async with TaskGroup() as group:
+            first = group.start_soon(to_thread, from_thread, answer)
+            await asked.wait()
+            second = group.start_soon(to_thread, int, "2")
+            for _ in range(3):
+                await checkpoint()
+            may_answer.set()
+        return first.outcome, second.outcome
+
+    assert run(main, workers=1) == (Returned(1), Returned(2))
+
+
+def test_nothing_is_held_of_a_job_that_another_has_waited_for() -> None:
+    class Argument:
+        pass
+
+    held: list[weakref.ref[Argument]] = []
+
+    async def ask() -> None:
+        argument = Argument()
+        held.append(weakref.ref(argument))
+        await to_thread(id, argument)
+
+    async def main() -> None:
+        await to_thread(from_thread, ask)
+        meet = partial(threading.Barrier(2).wait)
+        async with TaskGroup() as group:
+            for _ in range(2):  # each of the two workers has come back from the job before
+                group.start_soon(to_thread, meet)
+        assert held[0]() is None
+
+    run(main, workers=2)
+
+
 # --- the pool by itself -------------------------------------------------------------------------------
 
 
