@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import copy_context
 from enum import Enum
 from itertools import repeat
@@ -418,9 +419,13 @@ class Task(Entry, Generic[T_co]):
         return isinstance(self._error, Cancelled) and self._error.scope is self._own_scope
 
     def abandon(self) -> None:
-        """End a task that nothing will resume: undo its wait, and close its coroutine."""
+        """End a task that nothing will resume: undo its wait, or take back its next step, and close its
+        coroutine."""
         if self.state is WAITING:
             self.trap.abort(self)
+        else:
+            with suppress(ValueError):  # Ctrl-C has struck when it was taken and had not begun
+                self.runtime.ready.remove(self)
         try:
             self._context.run(self._coroutine.close)
         except Exception as error:

@@ -152,7 +152,7 @@ class NeverLost:
                 return self
 
     def _ends(self, task: int, operation: str, *, met: bool) -> Progress:
-        after = NeverLost(self.pending, self.late)
+        after = NeverLost(self.pending)
         if not self.pending:
             return after
         if met:
@@ -162,7 +162,7 @@ class NeverLost:
         return Broken(
             f"{operation}, which task {task} entered after it was asked to end, does not return a value",
             "it has",
-            replace(after, pending=Map()),
+            None,
         )
 
 

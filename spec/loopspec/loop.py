@@ -517,9 +517,10 @@ class ErrorContained:
         after = self._in_turn(self.batch, (*self.dispatched, event.registration), entry)
         if self.owed:
             after = replace(after, owed=tuple(owed for owed in self.owed if owed != event.registration))
-        if entry is not None and self.suspects.get(entry.stream, (-1, False))[0] == entry.registration:
-            return Kept(replace(after, suspects=self.suspects.drop(entry.stream)))
-        return after
+        suspect = None if entry is None else self.suspects.get(entry.stream)
+        if entry is None or suspect is None or suspect[0] != entry.registration:
+            return after
+        return Kept(replace(after, suspects=self.suspects.drop(entry.stream)))
 
     def _fails(self, turn: int, error: str) -> Progress:
         rest = [entry for entry in named(self.table, self.batch) if entry.born < turn]
@@ -972,10 +973,10 @@ class HupNeverDiscards:
             left = self.unread.get(stream, 0) - size
             unread = self.unread.put(stream, left) if left > 0 else self.unread.drop(stream)
             return HupNeverDiscards(unread, self.gone, self.waits, self.waiters, self.waiting)
-        if not self.gone.get(stream, False):
+        if not self.gone.get(stream):
             return self
         after = replace(self, unread=self.unread.drop(stream), gone=self.gone.put(stream, False))
-        lost = self.unread.get(stream, 0)
+        lost = self.unread.get(stream)
         if not lost:
             return Kept(after)
         return Broken(

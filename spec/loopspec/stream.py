@@ -152,7 +152,7 @@ class EofAfterData:
                 return replace(self, ended=self.ended | {"gone"})
             case Await(task=task, reason="read") if self.reader is None:
                 return replace(self, reader=task)
-            case Await(task=task, reason="read") if task != self.reader and "gone" not in self.ended:
+            case Await(task=task, reason="read") if task != self.reader:
                 return replace(self, ended=self.ended | {"gone"})
             case _:
                 return self

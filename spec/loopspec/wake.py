@@ -72,10 +72,9 @@ class PostNotLost:
                 late = (*self.told_late[1 - _NOT_YET_TOLD :], callback)
                 return PostNotLost(self.posted, late, self.endless)
             case WaitBegin(timeout=timeout):
-                endless = timeout is None
-                return self if endless is self.endless else replace(self, endless=endless)
+                return self._waits(endless=timeout is None)
             case WaitReturn():
-                return replace(self, endless=False) if self.endless else self
+                return self._waits(endless=False)
             case Post(callback=callback):
                 if callback in self.told_late:
                     return Kept(self)
@@ -86,6 +85,9 @@ class PostNotLost:
                 return self._lost("nothing more happens")
             case _:
                 return self
+
+    def _waits(self, *, endless: bool) -> PostNotLost:
+        return self if endless is self.endless else replace(self, endless=endless)
 
     def _lost(self, how: str) -> Broken:
         posted = ", ".join(f"callback {callback}" for callback in self.posted)
@@ -169,7 +171,8 @@ class ChannelOneBit:
             case Post():
                 return replace(self, posts=self.posts + 1, quiet=False)
             case WaitBegin(timeout=timeout):
-                return replace(self, quiet=self.known and self.taken > 0 and timeout != 0)
+                can_sleep = timeout != 0 and not self.posts
+                return replace(self, quiet=self.known and self.taken > 0 and can_sleep)
             case WaitReturn(batch=batch):
                 after = replace(self, posts=0, taken=self.posts, quiet=False)
                 if not self.quiet or batch:
@@ -180,7 +183,7 @@ class ChannelOneBit:
                     after,
                 )
             case Suspend(thread=thread) if thread == LOOP_THREAD and self.quiet:
-                after = replace(self, taken=0, quiet=False)
+                after = replace(self, quiet=False)
                 return Kept(after) if self.taken > 1 else after
             case Connect(echo=True):
                 return ChannelOneBit(known=False)

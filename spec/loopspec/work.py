@@ -131,7 +131,6 @@ class SubmitNeverSuspends(NamedTuple):
     """Submitting a job does not suspend the loop thread, however many jobs are queued."""
 
     call: int | None = None
-    said: bool = False
 
     def after(self, event: Event) -> Progress:
         match event:
@@ -140,12 +139,12 @@ class SubmitNeverSuspends(NamedTuple):
             case _ if self.call is None:
                 return self
             case Return() if event.call == self.call:
-                return SubmitNeverSuspends() if self.said else Kept(SubmitNeverSuspends())
-            case Suspend() if event.thread == LOOP_THREAD and not self.said:
+                return Kept(SubmitNeverSuspends())
+            case Suspend() if event.thread == LOOP_THREAD:
                 return Broken(
                     "a job that is submitted and waits for its worker alone",
                     "the loop's thread was suspended in submitting it",
-                    SubmitNeverSuspends(self.call, said=True),
+                    SubmitNeverSuspends(),
                 )
             case _:
                 return self

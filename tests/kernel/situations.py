@@ -134,6 +134,7 @@ SITUATIONS: dict[str, Situation] = {
     "an epoll that watches the other": Situation((OpenEpoll(), add(1, 0, IN)), watched=()),
     # -- descriptors
     "the last number": Situation((_PIPE, *_FILLING[1:]), opens=True),
+    "the last two numbers": Situation((_PIPE, *_FILLING[2:]), opens=True),
     "no number left": Situation((_PIPE, *_FILLING), opens=True),
     "a listener, and no number left": Situation((*_LISTENING, *_FILLING)),
     "a listener with somebody in its queue, and no number left": Situation(
@@ -161,6 +162,7 @@ SITUATIONS: dict[str, Situation] = {
     "a Unix stream that the peer does not read": _unix(Shutdown(n(2), How.RD)),
     "a Unix stream, half-closed": _unix(Shutdown(n(1), How.WR)),
     "a Unix stream, half-closed, with data": _unix(Write(n(2), b"ab"), Shutdown(n(1), How.WR)),
+    "a Unix stream, half-closed, whose peer has not read": _unix(Write(n(1), b"ab"), Shutdown(n(1), How.WR)),
     "a Unix stream shut for reading": _unix(Shutdown(n(1), How.RD)),
     "a Unix stream shut both ways": _unix(Shutdown(n(1), How.RDWR)),
     "a Unix stream, the peer gone": _gone(_unix(Close(n(2))), 2),

@@ -41,6 +41,7 @@ from loopspec.kernel.calls import (
     OpenPipe,
     OpenSocket,
     Read,
+    Result,
     Shutdown,
     Write,
 )
@@ -395,6 +396,29 @@ def test_a_reset_adds_err_to_a_tcp_end(machine: Machine) -> None:
     assert list(asked(machine, claims)) == []
 
 
+@pytest.mark.clause("EPOLL.CTL.ELOOP", "0aca2b32")
+@pytest.mark.parametrize(
+    ("chains", "last", "result"),
+    [
+        ([(3, 4), (2, 3), (1, 2), (0, 1)], (4, 5), failed(Errno.ELOOP)),
+        ([(4, 5), (3, 4), (2, 3), (1, 2)], (0, 1), failed(Errno.ELOOP)),
+        ([(0, 1), (1, 2), (3, 4), (4, 5)], (2, 3), failed(Errno.ELOOP)),
+        ([(0, 1), (3, 4), (4, 5)], (1, 3), DONE),
+        ([(0, 1), (1, 2), (3, 4)], (2, 3), DONE),
+        ([(0, 1), (0, 2), (2, 3), (0, 4)], (3, 5), DONE),
+        ([(2, 3), (2, 4), (4, 5), (5, 6), (0, 1)], (1, 2), failed(Errno.ELOOP)),
+        ([(0, 1), (1, 2), (3, 2), (4, 5), (5, 6)], (2, 4), failed(Errno.ELOOP)),
+    ],
+)
+def test_five_epolls_may_stand_above_one_another_and_no_more(
+    machine: Machine, chains: list[tuple[int, int]], last: tuple[int, int], result: Result
+) -> None:
+    """However the chain comes about: from above, from below, or out of two; its longest branch counts."""
+    claims: list[Claim] = [(OpenEpoll(), opened(number)) for number in range(7)]
+    claims += [(add(above, below, IN), DONE) for above, below in chains]
+    assert list(asked(machine, [*claims, (add(*last, IN), result)])) == []
+
+
 # --- errors -----------------------------------------------------------------------------------------------
 
 
@@ -406,6 +430,7 @@ def test_a_reset_adds_err_to_a_tcp_end(machine: Machine) -> None:
         (add(1, 9, IN), {Errno.EINVAL, Errno.EBADF}),
         (add(9, 2, IN), {Errno.EPERM, Errno.EBADF}),
         (add(0, 3, IN | EXCLUSIVE | RDHUP), {Errno.EINVAL, Errno.EEXIST}),
+        (add(9, 0, IN | EXCLUSIVE), {Errno.EINVAL, Errno.EBADF}),
         (mod(0, 1, IN | EXCLUSIVE), {Errno.EINVAL, Errno.ENOENT}),
         (mod(0, 0, IN), {Errno.EINVAL, Errno.ENOENT}),
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import select
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import is_dataclass
@@ -11,28 +13,71 @@ import pytest
 
 from loopspec.conformance.drawing import Drawer
 from loopspec.kernel import codec
-from loopspec.kernel.calls import Advance, Failed, OpenPair, Read, Write
+from loopspec.kernel.calls import (
+    DONE,
+    SLEEPS,
+    Accept,
+    Advance,
+    Control,
+    Done,
+    EpollControl,
+    EpollWait,
+    Events,
+    Failed,
+    Listen,
+    OpenEpoll,
+    OpenEvent,
+    OpenFile,
+    OpenPair,
+    OpenPipe,
+    OpenSocket,
+    OpenTimer,
+    Outcome,
+    Read,
+    Result,
+    Sleeps,
+    Write,
+)
 from loopspec.kernel.law import NotModelledError
 from loopspec.kernel.state import (
+    EDGE,
+    ERR,
+    EXCLUSIVE,
+    HUP,
+    IN,
+    MODES,
+    NOTHING,
+    ONESHOT,
+    OUT,
+    RDHUP,
     Buffer,
+    Connection,
+    End,
     EpollSet,
     Errno,
     EventCounter,
+    FileId,
     FreshSocket,
+    Interest,
     Limits,
     Listener,
     Number,
+    Pipe,
     PipeEnd,
+    ProcessId,
     Regular,
     SocketEnd,
     State,
     Suspended,
     Table,
+    Thread,
     ThreadId,
     Timer,
     initial,
 )
 from loopspec.kernel.step import step
+from tests.kernel.asking import add, n, wait
+from tests.kernel.search import opened
 
 SEED = 7
 SEQUENCES = 60
@@ -92,6 +137,14 @@ def test_equal_states_have_one_hash_however_they_came_about() -> None:
     assert hash(Table([("b", 2), ("a", 1)])) == hash(table)
 
 
+def test_a_table_is_equal_to_itself_and_to_none_that_differs() -> None:
+    table = Table([("a", 1), ("b", 2)])
+    assert table == table
+    others = [Table(), table.put("b", 3), table.put("c", 3), table.without("a")]
+    assert all(other != table and hash(other) != hash(table) for other in others)
+    assert table != {"a": 1, "b": 2}
+
+
 @pytest.mark.full
 def test_a_state_survives_json_exactly(states: list[State]) -> None:
     for state in states[::4]:
@@ -107,6 +160,88 @@ def test_what_is_no_state_is_refused(text: str) -> None:
     with pytest.raises(codec.CodecError):
         codec.decode(text)
 
+
+# --- values -----------------------------------------------------------------------------------------------
+
+
+def test_bits_and_errors_have_the_numbers_of_linux() -> None:
+    bits = {IN: "IN", OUT: "OUT", ERR: "ERR", HUP: "HUP", RDHUP: "RDHUP"}
+    modes = {EDGE: "ET", ONESHOT: "ONESHOT", EXCLUSIVE: "EXCLUSIVE"}
+    assert all(bit == getattr(select, f"EPOLL{name}") for bit, name in (bits | modes).items())
+    wakeup = 1 << 29  # EPOLLWAKEUP, for which Python has no name
+    assert sum(modes) + wakeup == MODES
+    assert NOTHING == 0
+    assert all(each == getattr(errno, each.name) for each in Errno)
+
+
+#: Each thing as it is when nothing else is said of it, and in full.
+UNLESS_SAID: list[tuple[object, object]] = [
+    (OpenPipe(), OpenPipe(nonblocking=False, thread=ThreadId(0))),
+    (OpenPair(), OpenPair(nonblocking=False, thread=ThreadId(0))),
+    (OpenSocket(), OpenSocket(nonblocking=False)),
+    (OpenEvent(), OpenEvent(count=0, nonblocking=False)),
+    (OpenTimer(), OpenTimer(nonblocking=False)),
+    (OpenFile(), OpenFile(data=b"", nonblocking=False)),
+    (Listen(n(1), 7), Listen(n(1), 7, backlog=8)),
+    (Accept(n(1)), Accept(n(1), nonblocking=False)),
+    (
+        EpollControl(n(1), Control.ADD, n(2)),
+        EpollControl(n(1), Control.ADD, n(2), mask=NOTHING, data=0, readable=True),
+    ),
+    (EpollWait(n(1), 2), EpollWait(n(1), 2, timeout=0)),
+    (Outcome(initial(), DONE), Outcome(initial(), Done(), clauses=frozenset())),
+    (SLEEPS, Sleeps()),
+    (Listener(7, 8), Listener(7, 8, queue=())),
+    (Timer(), Timer(expires=None, ticks=0)),
+    (Regular(b"a"), Regular(b"a", offset=0)),
+    (Pipe(b"", None, None), Pipe(b"", None, None, writable=True)),
+    (
+        End(),
+        End(
+            file=None,
+            inbox=b"",
+            no_more_in=False,
+            no_more_out=False,
+            finished=False,
+            sent_fin=False,
+            dead=False,
+            closed=False,
+            error=None,
+            writable=True,
+        ),
+    ),
+    (Connection((End(), End())), Connection((End(), End()), port=None, under_way=False, noticed=False)),
+    (Interest(), Interest(registrations=Table(), ready=())),
+    (
+        Suspended(Read(n(1), 1), FileId(0)),
+        Suspended(Read(n(1), 1), FileId(0), deadline=None, done=0, reserved=None),
+    ),
+    (Thread(ProcessId(0)), Thread(ProcessId(0), suspended=None)),
+    (Buffer(0, 2), Buffer(0, 2, atomic=1)),
+    (
+        Limits(),
+        Limits(
+            numbers=16,
+            pipe=Buffer(0, 4, 2),
+            unix=Buffer(0, 2, 1),
+            tcp=Buffer(65_536, 131_072, 1),
+            nesting=5,
+            short=False,
+        ),
+    ),
+    (initial(), initial(threads=1, limits=Limits())),
+    (initial().now, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("short", "full"), UNLESS_SAID, ids=[type(short).__name__ for short, _ in UNLESS_SAID]
+)
+def test_what_holds_of_each_thing_unless_it_is_said(short: object, full: object) -> None:
+    assert short == full
+
+
+# --- refusals ---------------------------------------------------------------------------------------------
 
 AGAIN = Failed(Errno.EAGAIN)
 
@@ -156,6 +291,50 @@ def test_time_may_stand_still_and_does_not_run_backwards() -> None:
         step(later.state, Advance(4))
 
 
+# --- ready lists ------------------------------------------------------------------------------------------
+
+EPOLL, OUTER = n(0), n(1)
+FIRST, SECOND = n(2), n(3)
+ONE = (1).to_bytes(8, "little")
+
+
+@pytest.fixture
+def watched() -> State:
+    """An epoll that watches two eventfds, and is watched by another."""
+    events = [OpenEvent(nonblocking=True)] * 2
+    adds = [add(0, 2, IN), add(0, 3, IN), add(1, 0, IN)]
+    return opened(initial(2), OpenEpoll(), OpenEpoll(), *events, *adds)
+
+
+def test_whoever_waits_has_looked_at_the_ready_list(watched: State) -> None:
+    """What was ready and is not any more, before anybody woke, leaves no trace."""
+    asleep = opened(watched, EpollWait(EPOLL, 1, None, thread=ThreadId(1)))
+    assert opened(asleep, Write(FIRST, ONE)) != asleep
+    after = opened(asleep, Write(FIRST, ONE), Read(FIRST, 8))
+    assert after.epolls[FileId(0)] == asleep.epolls[FileId(0)]
+
+
+def test_to_look_at_an_epoll_tidies_its_ready_list(watched: State) -> None:
+    """What is not ready any more falls off, up to the first that is."""
+    assert opened(watched, Write(FIRST, ONE), Read(FIRST, 8), wait(OUTER)) == watched
+    one = opened(watched, Write(SECOND, ONE), wait(OUTER))
+    both = opened(watched, Write(FIRST, ONE), Write(SECOND, ONE))
+    assert opened(both, Read(FIRST, 8), wait(OUTER)) == one
+    first = opened(watched, Write(FIRST, ONE), wait(OUTER)).epolls[FileId(0)].ready
+    assert opened(both, Read(SECOND, 8), wait(OUTER)).epolls[FileId(0)].ready[:1] == first
+
+
+@pytest.mark.clause("EPOLL.WAIT.ZERO_NEVER_SUSPENDS", "76943cdd")
+@pytest.mark.parametrize(("timeout", "result"), [(0, Events(())), (1, SLEEPS), (None, SLEEPS)])
+def test_of_all_waits_only_one_of_nought_never_suspends(
+    watched: State, timeout: int | None, result: Result
+) -> None:
+    assert {outcome.result for outcome in step(watched, EpollWait(EPOLL, 1, timeout))} == {result}
+
+
 def test_a_buffer_that_is_surely_writable_has_room() -> None:
     with pytest.raises(ValueError, match="room"):
         Buffer(sure=3, most=4, atomic=2)
+    with pytest.raises(ValueError, match="room"):
+        Buffer(sure=-1, most=4)
+    assert Buffer(sure=2, most=4, atomic=2).most == 4, "which is enough"

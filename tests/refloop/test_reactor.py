@@ -597,7 +597,6 @@ def test_closing_with_notice_ends_registrations_and_forgets_the_number(reactor: 
     assert interest_set(reactor) == {ours.fileno()}
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("end", ["a socket, closed", "a file, closed", "a file, forgotten"])
 def test_what_was_closed_without_notice_is_found_out_when_its_number_comes_back(
     reactor: Reactor, end: str
@@ -611,7 +610,8 @@ def test_what_was_closed_without_notice_is_found_out_when_its_number_comes_back(
     if end.endswith("closed"):
         first.close()
     else:
-        del first
+        with pytest.warns(ResourceWarning, match="unclosed file"):
+            del first
     second = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     assert second.fileno() == number
     fired: list[int] = []

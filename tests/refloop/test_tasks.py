@@ -311,6 +311,33 @@ def test_a_task_that_will_not_end_is_reported_and_its_coroutine_closed(
     event.set()
 
 
+def test_a_group_around_a_task_that_will_not_end_is_reported_with_it(kernel: FakeKernel) -> None:
+    """The end of the child wakes the group's task, which ends without another step."""
+
+    async def stubborn() -> None:
+        with CancelScope(shield=True):
+            await forever()
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            group.start_soon(stubborn, name="stubborn")
+
+    with pytest.raises(DeadlockError) as caught:
+        run(main, kernel=kernel)
+    assert [task.name.rpartition(".")[2] for task in caught.value.tasks] == ["main", "stubborn"]
+    assert [task.outcome for task in caught.value.tasks] == [WasCancelled(), WasCancelled()]
+
+
+def test_a_task_whose_step_was_lost_is_closed_with_the_others(reactor: Reactor) -> None:
+    """As it is by a Ctrl-C between the ready queue and the step."""
+    runtime = Runtime(reactor)
+    task = runtime.spawn(forever)
+    reactor.ready.popleft()
+    with pytest.raises(DeadlockError):
+        runtime.close()
+    assert task.outcome == WasCancelled()
+
+
 def test_between_steps_no_task_is_running(runtime: Runtime) -> None:
     refused: list[str] = []
 
@@ -1397,6 +1424,34 @@ def test_of_close_and_cancel_in_one_turn_each_is_met_once(runtime: Runtime, pair
                 await task.join()
 
     runtime.run_until_done(runtime.spawn(main))
+
+
+def test_what_an_abandoned_task_was_woken_for_is_for_the_next(reactor: Reactor, pair: Pair) -> None:
+    """Given turns that are interrupted between their batch and their steps, the last of them in the close of
+    the runtime, then the task that was woken in the first never runs, and does not keep its descriptor."""
+    ours, theirs = pair
+    runtime = Runtime(reactor)
+    task = runtime.spawn(wait, ours)
+    reactor.turn()
+    other, other_peer = socket.socketpair()
+    fired: list[int] = []
+
+    def interrupt(_events: int) -> None:
+        raise KeyboardInterrupt
+
+    interrupting = reactor.register(other, Direction.READ, interrupt)
+    theirs.send(b"x")
+    other_peer.send(b"x")
+    for close in (reactor.turn, runtime.close):
+        with pytest.raises(KeyboardInterrupt):
+            close()
+    assert task.outcome == WasCancelled()
+    interrupting.disarm()
+    reactor.register(ours, Direction.READ, fired.append)
+    reactor.turn()
+    assert len(fired) == 1
+    other.close()
+    other_peer.close()
 
 
 def test_a_cancelled_wait_leaves_the_direction_free(runtime: Runtime, pair: Pair) -> None:

@@ -14,6 +14,7 @@ from loopspec.trace import (
     Done,
     End,
     Event,
+    GroupExit,
     Make,
     Outcome,
     Quiescent,
@@ -85,6 +86,22 @@ def test_a_cancellation_that_a_scope_has_absorbed_excuses_no_later_one() -> None
     assert refused(DELIVERY, *met, ENDS_CANCELLED).observed == "it was cancelled between two of them"
 
 
+@pytest.mark.clause(DELIVERY, "c719dd00")
+def test_to_leave_a_group_is_an_operation_that_may_be_cancelled() -> None:
+    asked = BORN, STEP, ENTERS, WAITS, ASKED, STEP, leaves("value")
+    assert judge(DELIVERY, *asked, GroupExit(2, 0, 5, "cancelled", ()), ENDS_CANCELLED).violations == []
+    trace = *asked, GroupExit(2, 0, 5, "value", ()), ENDS_CANCELLED
+    assert refused(DELIVERY, *trace).position == len(trace) - 1
+    absorbed = *asked[:-1], leaves("cancelled"), GroupExit(2, 0, 5, "value", ()), ENDS_CANCELLED
+    assert refused(DELIVERY, *absorbed).position == len(absorbed) - 1
+
+
+@pytest.mark.clause(DELIVERY, "c719dd00")
+def test_who_enters_another_operation_has_absorbed_the_cancellation_of_the_one_before() -> None:
+    trace = BORN, STEP, ASKED, ENTERS, WAITS, STEP, leaves("cancelled"), ENTERS, ENDS_CANCELLED
+    assert refused(DELIVERY, *trace).position == len(trace) - 1
+
+
 LATER = Begin(2, 0, "sleep"), Await(2, 0, "sleep", 9), Step(3, 0, 9)
 
 
@@ -107,12 +124,21 @@ def test_a_value_that_erases_a_request_is_refused() -> None:
         "sleep, which task 0 entered after it was asked to end, does not return a value",
         "it has",
     )
+    again = judge(LOST, *trace, *LATER, leaves("value"), ASKED, *LATER, leaves("value"))
+    assert [each.position for each in again.violations] == [len(trace) - 1, len(trace) + 8]
 
 
 @pytest.mark.clause(LOST, "dcea0edd")
 def test_an_operation_that_does_not_suspend_is_no_checkpoint() -> None:
     trace = BORN, STEP, ASKED, ENTERS, leaves("value"), Done(1, 0, "value", "x")
     assert judge(LOST, *trace).violations == []
+    in_a_group = BORN, STEP, ASKED, ENTERS, leaves("value"), Await(1, 0, "group", 5), STEP
+    assert judge(LOST, *in_a_group, ENTERS, leaves("value")).violations == []
+
+
+@pytest.mark.clause(LOST, "dcea0edd")
+def test_an_operation_that_was_not_seen_to_begin_may_have_its_value_already() -> None:
+    assert judge(LOST, BORN, STEP, WAITS, ASKED, STEP, leaves("value")).violations == []
 
 
 @pytest.mark.clause(LOST, "dcea0edd")
@@ -120,6 +146,8 @@ def test_one_that_waits_on_is_refused_unless_it_must_have_its_lock_first() -> No
     assert refused(LOST, BORN, STEP, ENTERS, WAITS, ASKED, Quiescent(9)).observed == "it waits on"
     lock = BORN, STEP, Ask(1, 0, 0, "wait"), ENTERS, WAITS, ASKED, Quiescent(9)
     assert judge(LOST, *lock).violations == []
+    asked_before = BORN, STEP, ASKED, Ask(1, 0, 0, "wait"), ENTERS, WAITS, Quiescent(9)
+    assert judge(LOST, *asked_before).violations == []
 
 
 @pytest.mark.clause(LOST, "dcea0edd")
@@ -212,22 +240,48 @@ def test_a_loop_that_sleeps_with_a_request_undelivered_is_kept() -> None:
     assert exercised(SPIN, *STUCK, End(2, 0, "Condition.wait", "cancelled"), WaitBegin(2, 5)) == 0
 
 
+def polls(turns: int, *within: Event) -> tuple[Event, ...]:
+    """So many turns that do not sleep, in each of which this happens."""
+    return (*within, WaitBegin(2, 0)) * turns
+
+
 @pytest.mark.clause(SPIN, "9ea58b97")
-def test_a_loop_that_turns_while_nothing_runs_is_refused() -> None:
-    polls = tuple(WaitBegin(2 + turn, 0) for turn in range(HOPS + 1))
-    assert judge(SPIN, *STUCK, *polls[:-1]).violations == []
-    assert refused(SPIN, *STUCK, *polls).observed == f"{HOPS + 1} turns in which nothing ran"
+@pytest.mark.parametrize("begun", [STUCK, (STUCK[1], ASKED)], ids=["in a turn that ran it", "at once"])
+def test_a_loop_that_turns_while_nothing_runs_is_refused(begun: tuple[Event, ...]) -> None:
+    assert judge(SPIN, *begun, *polls(HOPS)).violations == []
+    trace = *begun, *polls(HOPS + 1)
+    assert refused(SPIN, *trace) == refusal(
+        SPIN,
+        trace,
+        len(trace) - 1,
+        "the loop sleeps while nothing runs and a task cannot be cancelled yet",
+        f"{HOPS + 1} turns in which nothing ran",
+    )
+
+
+@pytest.mark.clause(SPIN, "9ea58b97")
+def test_a_loop_that_has_slept_may_turn_as_often_again() -> None:
+    assert exercised(SPIN, *STUCK, *polls(HOPS), WaitBegin(2, 5), *polls(HOPS)) == 1
+
+
+@pytest.mark.clause(SPIN, "9ea58b97")
+def test_a_request_that_keeps_the_loop_running_is_told_of_once_and_another_again() -> None:
+    first = *STUCK, *polls(HOPS + 1)
+    assert len(judge(SPIN, *first, *polls(2 * HOPS)).violations) == 1
+    assert judge(SPIN, *first, ASKED, *polls(HOPS)).violations[1:] == []
+    (_, again) = judge(SPIN, *first, ASKED, *polls(HOPS + 1)).violations
+    assert again.observed == f"{HOPS + 1} turns in which nothing ran"
 
 
 @pytest.mark.clause(SPIN, "9ea58b97")
 def test_steps_of_the_one_that_cannot_leave_are_no_work_and_those_of_others_are() -> None:
-    own = tuple(event for turn in range(HOPS + 1) for event in (Step(2, 0, 0), WaitBegin(turn, 0)))
-    assert len(judge(SPIN, *STUCK, *own).violations) == 1
-    others = tuple(event for turn in range(HOPS + 1) for event in (Run(2, 0), WaitBegin(turn, 0)))
-    assert judge(SPIN, *STUCK, *others).violations == []
+    other_ends = End(2, 1, "sleep", "value")
+    for idle in ((Step(2, 0, 0),), (other_ends,)):
+        assert len(judge(SPIN, *STUCK, *polls(HOPS + 1, *idle)).violations) == 1
+    for work in ((Run(2, 0),), (Step(2, 1, 0), other_ends)):
+        assert judge(SPIN, *STUCK, *polls(HOPS + 1, *work)).violations == []
 
 
 @pytest.mark.clause(SPIN, "9ea58b97")
 def test_a_request_to_one_that_is_in_no_operation_is_not_undelivered() -> None:
-    polls = tuple(WaitBegin(2 + turn, 0) for turn in range(HOPS + 2))
-    assert judge(SPIN, ASKED, *polls).violations == []
+    assert judge(SPIN, ASKED, *polls(HOPS + 2)).violations == []

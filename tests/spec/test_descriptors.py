@@ -33,7 +33,7 @@ from loopspec.trace import (
     WaitBegin,
     WaitReturn,
 )
-from tests.spec.judging import exercised, refusal, refused
+from tests.spec.judging import exercised, judge, refusal, refused
 
 EDGE = "LOOP.ET.DRAIN_OR_REARM"
 ONE_SHOT = "LOOP.ONESHOT.REARM_ALL_DIRECTIONS"
@@ -89,6 +89,39 @@ def test_nothing_is_asked_of_an_edge_triggered_registration_that_has_ended(end: 
     assert exercised(EDGE, READER, Send(5, b"ab"), REPORTED, end, *ASLEEP) == 0
 
 
+@pytest.mark.clause(EDGE, "41905ab5")
+def test_a_registration_that_was_not_reported_owes_nothing() -> None:
+    assert exercised(EDGE, READER, Send(5, b"ab"), *ASLEEP) == 0
+
+
+@pytest.mark.clause(EDGE, "41905ab5")
+def test_what_comes_when_it_has_drained_is_the_next_report_s() -> None:
+    drained = READER, Send(5, b"ab"), REPORTED, Read(1, 5, b"ab"), Drained(1, 0, 3)
+    assert exercised(EDGE, *drained, Send(5, b"c"), *ASLEEP) == 1
+
+
+@pytest.mark.clause(EDGE, "41905ab5")
+@pytest.mark.parametrize("meanwhile", [Send(5, b"c"), Read(1, 5, b"b"), Read(1, 5, b"")])
+def test_the_loop_sleeps_where_it_is_suspended_in_its_wait_whatever_happens_meanwhile(
+    meanwhile: Event,
+) -> None:
+    wait, suspended = ASLEEP
+    owing = READER, Send(5, b"ab"), REPORTED, Read(1, 5, b"a")
+    elsewhere = *owing, suspended, Drained(1, 0, 3), *ASLEEP, AWAKE, REPORTED, suspended
+    assert exercised(EDGE, *elsewhere) == 1
+    assert refused(EDGE, *owing, wait, meanwhile, suspended).position == len(owing) + 2
+
+
+@pytest.mark.clause(EDGE, "41905ab5")
+@pytest.mark.parametrize("did", [(), (Rearm(1, 0, 3), Rearm(1, 1, 3))], ids=["neither", "re-armed"])
+def test_each_registration_that_sleeps_so_is_told_of_once(did: tuple[Event, ...]) -> None:
+    other = Triggered(0, 1, 3, 5, "read", "edge")
+    trace = READER, other, Send(5, b"ab"), REPORTED, Dispatch(1, 1, 3), *did, *ASLEEP, AWAKE, *ASLEEP
+    told = judge(EDGE, *trace, AWAKE, *ASLEEP).violations
+    assert [each.position for each in told] == [len(trace) - 4, len(trace) - 1]
+    assert ["registration 0" in told[0].allowed, "registration 1" in told[1].allowed] == [True, True]
+
+
 # --- one-shot -----------------------------------------------------------------------------------------
 
 
@@ -98,6 +131,7 @@ def test_the_direction_that_was_not_reported_is_armed_when_the_loop_sleeps() -> 
     assert exercised(ONE_SHOT, *writer_had_its_turn) == 1
     both = ONE_SHOT_READER, ONE_SHOT_WRITER, REPORTED, Rearm(1, 0, 3), Interest(1, 3, IN | OUT)
     assert exercised(ONE_SHOT, *both, Interest(2, 3, IN | OUT)) == 1
+    assert refused(ONE_SHOT, *both, Interest(2, 3, IN)).position == len(both)
     alone = ONE_SHOT_READER, REPORTED, Interest(1, 3, 0)
     assert exercised(ONE_SHOT, *alone) == 0
 
@@ -188,6 +222,21 @@ def test_a_listener_that_rests_and_serves_those_it_has_is_kept() -> None:
 
 
 @pytest.mark.clause(SHORT, "14db2ba6")
+def test_the_back_off_ends_with_the_shortage() -> None:
+    once_more = Relieved(3), Exhausted(3), Accept(3, 1, "EMFILE")
+    assert exercised(SHORT, *SERVED, *FAILS, *once_more) == 2
+
+
+@pytest.mark.clause(SHORT, "14db2ba6")
+def test_others_are_looked_at_where_the_loop_sleeps_and_an_accept_has_failed() -> None:
+    owed, suspended = Send(0, b"ab"), ASLEEP[1]
+    assert exercised(SHORT, *SERVED, Exhausted(1), owed, *ASLEEP) == 0
+    assert exercised(SHORT, *SERVED, *FAILS, owed, suspended) == 1
+    assert exercised(SHORT, *SERVED, *FAILS, *ASLEEP, AWAKE, owed, suspended) == 2
+    assert exercised(SHORT, *SERVED, *FAILS, owed, Relieved(3), *ASLEEP) == 1
+
+
+@pytest.mark.clause(SHORT, "14db2ba6")
 def test_a_listener_that_retries_within_the_back_off_is_refused() -> None:
     trace = *SERVED, *FAILS, Accept(3, LEAST_BACK_OFF - 1, "EMFILE")
     assert refused(SHORT, *trace) == refusal(
@@ -197,6 +246,10 @@ def test_a_listener_that_retries_within_the_back_off_is_refused() -> None:
         "no accept before 10000000 ns: there are no descriptors",
         "it was tried again at 9999999 ns",
     )
+    (_, again) = judge(SHORT, *trace, Accept(4, 2 * LEAST_BACK_OFF - 2, "EMFILE")).violations
+    assert again.allowed == "no accept before 19999999 ns: there are no descriptors"
+    slept = *SERVED, *FAILS, *ASLEEP, AWAKE, Accept(3, LEAST_BACK_OFF - 1, "EMFILE")
+    assert refused(SHORT, *slept).position == len(slept) - 1
 
 
 @pytest.mark.clause(SHORT, "14db2ba6")
@@ -209,6 +262,9 @@ def test_another_client_that_is_not_served_meanwhile_is_refused() -> None:
         "client 0, accepted before, is served although there are no descriptors",
         "the loop sleeps, and 1 bytes are missing",
     )
+    told = *trace, AWAKE, *ASLEEP
+    assert len(judge(SHORT, *told).violations) == 1
+    assert len(judge(SHORT, *told, AWAKE, Send(0, b"c"), *ASLEEP).violations) == 2
 
 
 @pytest.mark.clause(SHORT, "14db2ba6")
@@ -216,6 +272,7 @@ def test_another_client_that_is_not_served_meanwhile_is_refused() -> None:
 def test_a_client_that_is_not_accepted_or_reads_no_more_is_owed_nothing(act: Event) -> None:
     owed = Send(0, b"ab") if act != Send(1, b"ab") else Receive(0, b"")
     assert exercised(SHORT, *SERVED, *FAILS, owed, act, *ASLEEP) == 2
+    assert exercised(SHORT, *SERVED, *FAILS, act, owed, *ASLEEP) == 2
 
 
 @pytest.mark.clause(SHORT, "14db2ba6")
@@ -228,3 +285,5 @@ def test_a_listener_that_never_tries_again_is_refused() -> None:
         "the 1 connections that wait are accepted: there are descriptors",
         "nothing more happens, and the listener has not tried",
     )
+    (_, then) = judge(SHORT, *trace, *FAILS, Send(0, b"ab"), *ASLEEP).violations
+    assert then.observed == "the loop sleeps, and 2 bytes are missing"

@@ -294,6 +294,12 @@ def test_a_phase_whose_work_is_gone_is_not_owed() -> None:
 
 
 @pytest.mark.clause(PHASES, "b899c437")
+def test_what_has_run_is_owed_no_more() -> None:
+    ran_all = *BUSY, ran(1, 0), TimerFire(1, 0, 5), Run(1, 0), wait(1)
+    assert exercised(PHASES, *ran_all, named(2, at=6), wait(2), named(3, at=7), wait(3)) == 1
+
+
+@pytest.mark.clause(PHASES, "b899c437")
 def test_what_comes_during_a_turn_is_owed_in_the_next() -> None:
     trace = named(1, at=5), armed(0, turn=1), TimerArm(1, 0, 5, 0, 5), Enqueue(1, 0), wait(1)
     assert exercised(PHASES, *trace) == 0

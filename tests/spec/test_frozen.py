@@ -22,6 +22,7 @@ def test_every_version_of_a_map_keeps_its_entries(changes: list[tuple[int, int, 
         else:
             versions.append((version.put(key, value), {**entries, key: value}))
     for version, entries in (*versions, *versions[::-1]):
+        assert all(version[key] == value for key, value in entries.items())
         assert dict(version.items()) == entries
         assert [version.get(key) for key in range(6)] == [entries.get(key) for key in range(6)]
         assert (len(version), version == Map(entries), hash(version)) == (

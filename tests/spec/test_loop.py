@@ -151,6 +151,19 @@ def test_a_listener_without_descriptors_may_rest_and_try_again() -> None:
 
 
 @pytest.mark.clause(IDLE, "9309fffc")
+def test_what_came_while_something_ran_counts_for_the_idle_turns_behind_it() -> None:
+    idle = wait(0), named(1), wait(1), named(2), wait(2)
+    assert exercised(IDLE, Run(0, 0), Send(0, b"a"), *idle) == 0
+    assert refused(IDLE, Run(0, 0), Send(0, b"a"), *idle, named(3), wait(3)).position == 8
+
+
+@pytest.mark.clause(IDLE, "9309fffc")
+def test_a_connection_that_is_accepted_is_no_cause_besides_its_client() -> None:
+    trace = wait(0), Run(0, 0), wait(0), named(1), Accept(1, 0, None), wait(1), named(2), wait(2)
+    assert refused(IDLE, *trace).position == 7
+
+
+@pytest.mark.clause(IDLE, "9309fffc")
 def test_polling_up_to_a_deadline_is_refused_but_a_few_hops_are_not() -> None:
     polls: list[Event] = [WaitBegin(0, 0)]
     for turn in range(1, 9):
@@ -321,6 +334,69 @@ def test_a_rest_of_the_batch_that_was_disarmed_is_not_owed() -> None:
     assert exercised(ERROR, *trace) == 1
 
 
+FAILED = armed(0), named(1, 0), Dispatch(1, 0, 0), BOOM, TOLD
+
+
+@pytest.mark.clause(ERROR, "98956f15")
+def test_a_registration_whose_client_is_silent_may_be_slept_on_after_its_handler_has_failed() -> None:
+    assert exercised(ERROR, *FAILED, wait(1), ASLEEP) == 1
+
+
+@pytest.mark.clause(ERROR, "98956f15")
+def test_a_registration_is_suspect_until_it_is_dispatched_however_many_turns_later() -> None:
+    later = wait(1), named(2), TimerFire(2, 0, 0), END, wait(2), named(3), wait(3), Send(0, b"a")
+    assert (
+        refused(ERROR, *FAILED, *later, ASLEEP).observed == "its client 0 has sent since, and the loop sleeps"
+    )
+    served = named(4, 0), Dispatch(4, 0, 0), Read(4, 0, b"a"), END, wait(4), Send(0, b"a"), ASLEEP
+    assert exercised(ERROR, *FAILED, *later, *served) == 2
+
+
+@pytest.mark.clause(ERROR, "98956f15")
+@pytest.mark.parametrize("then", [TimerFire(1, 0, 0), Run(1, 0)], ids=["a timer", "a callback"])
+def test_no_registration_is_suspect_for_the_error_of_another_handler(then: Event) -> None:
+    trace = armed(0), named(1, 0), Dispatch(1, 0, 0), END, then, BOOM, TOLD, wait(1), Send(0, b"a"), ASLEEP
+    assert exercised(ERROR, *trace) == 1
+
+
+@pytest.mark.clause(ERROR, "98956f15")
+def test_what_a_handler_arms_before_it_fails_makes_its_registration_no_less_suspect() -> None:
+    trace = armed(0), named(1, 0), Dispatch(1, 0, 0), armed(1, turn=1, fd=1, stream=1), BOOM, TOLD
+    assert refused(ERROR, *trace, wait(1), Send(0, b"a"), ASLEEP).position == 8
+
+
+@pytest.mark.clause(ERROR, "98956f15")
+def test_an_error_behind_that_of_a_handler_is_not_that_handlers() -> None:
+    trace = *FAILED, Send(0, b"a"), HandlerEnd(1, "Boom2"), Report(1, "Boom2"), wait(1), ASLEEP
+    assert refused(ERROR, *trace).position == 9
+
+
+@pytest.mark.clause(ERROR, "98956f15")
+def test_a_suspect_that_is_dispatched_excuses_no_error_that_is_not_reported() -> None:
+    trace = armed(0), named(1, 0), Dispatch(1, 0, 0), BOOM, wait(1), named(2, 0), Dispatch(2, 0, 0), END
+    assert refused(ERROR, *trace, wait(2)).observed == "it has not been reported"
+
+
+TWO_ARMED = armed(0), armed(1, fd=1, stream=1), named(1, 0, 1), TimerFire(1, 0, 0), BOOM, TOLD
+
+
+@pytest.mark.clause(ERROR, "98956f15")
+def test_a_rest_of_the_batch_that_is_disarmed_after_the_error_is_not_owed() -> None:
+    assert exercised(ERROR, *TWO_ARMED, Disarm(1, 0, 0), Close(1, 1, 1), wait(1)) == 1
+    assert refused(ERROR, *TWO_ARMED, Disarm(1, 0, 0), wait(1)).observed == (
+        "the turn ended without a dispatch of registration 1"
+    )
+    again = Dispatch(1, 1, 1), HandlerEnd(1, "Boom2"), Report(1, "Boom2"), wait(1)
+    assert exercised(ERROR, *TWO_ARMED, Disarm(1, 0, 0), *again) == 2
+
+
+@pytest.mark.clause(ERROR, "98956f15")
+def test_each_registration_that_an_error_has_ended_is_said_once() -> None:
+    both = armed(0), armed(1, fd=1, stream=1), named(1, 0, 1), Dispatch(1, 0, 0), BOOM, TOLD
+    trace = *both, Dispatch(1, 1, 1), BOOM, wait(1), Send(0, b"a"), Send(1, b"a"), ASLEEP, ASLEEP, ASLEEP
+    assert [each.position for each in judge(ERROR, *trace).violations] == [11, 12]
+
+
 @pytest.mark.clause(FIFO, "c4971e1e")
 def test_callbacks_in_the_order_of_their_thread_are_kept() -> None:
     trace = Enqueue(1, 0), Post(1, 1, "a"), Enqueue(1, 2), Run(2, 1), Run(2, 0), Run(2, 2)
@@ -404,6 +480,60 @@ def test_the_waiters_of_a_closed_stream_are_in_nobodys_way() -> None:
     assert exercised(WAITER, armed(0), Close(1, 0, 0), *second) == 1
 
 
+OVERTAKEN = Await(1, 0, "read", 0), Await(1, 1, "read", 0), Step(2, 1, 0), End(2, 1, "receive", "value")
+
+
+@pytest.mark.clause(WAITER, "74310548")
+@pytest.mark.parametrize(
+    "besides",
+    [Await(2, 1, "read", 1), armed(1, fd=1, stream=1), Disarm(2, 5, 5)],
+    ids=["it waits for another stream", "another is armed", "another is disarmed"],
+)
+def test_whatever_else_begins_or_ends_in_that_turn_the_first_has_been_overtaken(besides: Event) -> None:
+    trace = armed(5, fd=5, stream=5), *OVERTAKEN, besides, wait(2)
+    assert refused(WAITER, *trace).position == 6
+
+
+@pytest.mark.clause(WAITER, "74310548")
+def test_a_registration_of_the_number_of_a_task_is_not_that_task() -> None:
+    trace = *OVERTAKEN[:3], armed(1, fd=1, stream=1), OVERTAKEN[3], wait(2)
+    assert refused(WAITER, *trace).position == 5
+
+
+@pytest.mark.clause(WAITER, "74310548")
+@pytest.mark.parametrize(
+    "then",
+    [
+        (Step(2, 0, 0), End(2, 0, "receive", "value"), wait(2)),
+        (*OVERTAKEN[2:], Step(2, 0, 0), Await(2, 0, "read", 0), wait(2)),
+        (Step(2, 1, 0), Await(2, 1, "write", 1), Step(3, 1, 0), End(3, 1, "send", "value"), wait(3)),
+        (Step(2, 1, 0), End(2, 1, "receive", "error"), End(2, 1, "send", "value"), wait(2)),
+        (*OVERTAKEN[2:], Close(2, 0, 0), wait(2), named(3), Await(3, 0, "read", 0), wait(3)),
+    ],
+    ids=[
+        "in order",
+        "resumed in that turn",
+        "for another stream",
+        "by another operation",
+        "closed meanwhile",
+    ],
+)
+def test_a_second_task_that_is_not_served_before_the_first_shows_nothing(then: tuple[Event, ...]) -> None:
+    assert exercised(WAITER, *OVERTAKEN[:2], *then) == 0
+
+
+@pytest.mark.clause(WAITER, "74310548")
+def test_of_three_that_wait_two_are_left_when_one_is_resumed() -> None:
+    trace = *OVERTAKEN[:2], Await(1, 2, "read", 0), Step(2, 2, 0), wait(2), ASLEEP
+    assert refused(WAITER, *trace).observed == "task 1 was let in"
+
+
+@pytest.mark.clause(WAITER, "74310548")
+def test_who_has_been_overtaken_is_said_once_and_the_others_wait_on() -> None:
+    trace = armed(5, fd=5, stream=5), *OVERTAKEN, wait(2), named(3), wait(3), armed(6, fd=6, stream=5)
+    assert [each.position for each in judge(WAITER, *trace).violations] == [5, 8]
+
+
 WAITED = Await(1, 0, "read", 0)
 CLOSED = Close(1, 0, 0)
 ERRED = End(2, 0, "receive", "error")
@@ -443,6 +573,12 @@ def test_a_wait_that_had_its_value_before_the_close_keeps_it() -> None:
     assert (
         exercised(CLOSE, WAITED, CLOSED, Step(1, 0, 0), End(1, 0, "receive", "value"), wait(1), ASLEEP) == 0
     )
+
+
+@pytest.mark.clause(CLOSE, "99dc5b85")
+def test_a_waiter_that_is_settled_excuses_no_other() -> None:
+    both = WAITED, Await(1, 1, "write", 0), CLOSED, wait(1), named(2), Step(2, 0, 0), ERRED
+    assert refused(CLOSE, *both, wait(2)).observed == "task 1 waits on"
 
 
 # --- the peer goes --------------------------------------------------------------------------------------
@@ -509,6 +645,33 @@ def test_of_two_who_read_at_a_time_one_may_see_the_end_before_the_other_returns(
     assert exercised(HUP, Send(0, b"ab"), read, rival, Leave(0), Read(2, 0, b""), Read(2, 0, b"ab")) == 0
     trace = Send(0, b"ab"), read, Leave(0), Read(2, 0, b"")
     assert refused(HUP, *trace).observed == "end of file with 2 bytes unread"
+
+
+@pytest.mark.clause(HUP, "0f946362")
+def test_a_client_whose_bytes_were_all_read_before_it_left_shows_nothing() -> None:
+    assert exercised(HUP, Send(0, b"ab"), Read(1, 0, b"ab"), Leave(0), Read(1, 0, b"")) == 0
+
+
+LOST = Read(2, 1, b"")
+
+
+@pytest.mark.clause(HUP, "0f946362")
+def test_a_client_that_was_read_in_full_excuses_nothing_of_another() -> None:
+    sent = Send(0, b"a"), Send(1, b"ab"), Leave(0), Leave(1)
+    trace = *sent, Read(1, 0, b"a"), Read(1, 0, b""), LOST
+    assert refused(HUP, *trace).observed == "end of file with 2 bytes unread"
+
+
+@pytest.mark.clause(HUP, "0f946362")
+def test_who_is_slept_on_is_said_once_and_what_is_lost_thereafter_besides() -> None:
+    both = Await(1, 0, "read", 0), Await(1, 1, "write", 0), Send(1, b"ab"), Leave(0), wait(1), ASLEEP
+    judged = judge(HUP, *both, ASLEEP, Leave(1), LOST).violations
+    assert [(each.position, each.observed) for each in judged] == [
+        (5, "the loop sleeps, and task 0, task 1 waits on"),
+        (8, "end of file with 2 bytes unread"),
+    ]
+    again = Send(0, b"ab"), Await(1, 0, "read", 0), Leave(0), wait(1), ASLEEP, Await(2, 1, "read", 0)
+    assert [each.position for each in judge(HUP, *again, Read(2, 0, b"")).violations] == [4, 6]
 
 
 @pytest.mark.clause(RDHUP, "dc9195db")

@@ -169,6 +169,46 @@ def test_a_notification_is_owed_to_nobody_who_came_later() -> None:
 
 
 @pytest.mark.clause(HANDOFF, "8719886f")
+def test_as_many_are_served_as_were_notified_and_no_more() -> None:
+    """Given four who wait and two notifications, when one of the two chosen leaves, then a third is
+    served, and the fourth waits on."""
+    four = (CONDITION, *waits(1), *waits(2), *waits(3), *waits(4))
+    chosen = (asks(0, "acquire"), gets(0, "acquire"), Notify(1, 0, 2), CancelRequest(1, 2), releases(0))
+    served = (gets(1, "wait"), releases(1), leaves(2, "wait"), releases(2))
+    trace = (*four, *chosen, *served, gets(3, "wait"), releases(3), Rest(3, 0, 0))
+    assert exercised(HANDOFF, *trace) == 1
+    lost = (*four, *chosen, *served, Rest(3, 0, 0))
+    assert refused(HANDOFF, *lost).observed == "the loop sleeps, and task 3 waits for what is there"
+
+
+@pytest.mark.clause(HANDOFF, "8719886f")
+def test_a_notification_is_owed_to_nobody_who_had_been_asked_to_leave() -> None:
+    """Until it waits anew: what it was asked then it has met."""
+    waiting = (CONDITION, *waits(1), *waits(2))
+    notified = (asks(0, "acquire"), gets(0, "acquire"), Notify(1, 0, 1), CancelRequest(1, 1), *AFTER)
+    asked = (*waiting, CancelRequest(1, 2), *notified, Rest(3, 0, 0))
+    assert exercised(HANDOFF, *asked) == 1
+    anew = (*waiting, CancelRequest(1, 2), leaves(2, "wait"), releases(2), *waits(2), *notified)
+    assert refused(HANDOFF, *anew, Rest(3, 0, 0)).position == len(anew)
+
+
+@pytest.mark.clause(HANDOFF, "8719886f")
+def test_a_notification_that_is_lost_is_told_of_once() -> None:
+    lost = (CONDITION, *waits(1), *waits(2), *waits(3), *NOTIFIED[-3:], CancelRequest(1, 1), *AFTER)
+    other = (asks(0, "acquire"), gets(0, "acquire"), asks(4, "acquire"), releases(0), leaves(4, "acquire"))
+    assert refused(HANDOFF, *lost, Rest(3, 0, 0), *other, Rest(4, 0, 0)).position == len(lost)
+
+
+@pytest.mark.clause(HANDOFF, "8719886f")
+def test_a_lock_passes_on_each_time_to_those_who_have_waited_since_before() -> None:
+    line = (*TWO_WAIT_FOR_A_LOCK, asks(3, "acquire"), asks(4, "acquire"))
+    once = (*line, releases(0), leaves(1, "acquire"), gets(2, "acquire"), Rest(3, 0, 1))
+    again = (releases(2), leaves(3, "acquire"))
+    assert exercised(HANDOFF, *once, *again, gets(4, "acquire"), Rest(4, 0, 1)) == 2
+    assert refused(HANDOFF, *once, *again, Rest(4, 0, 0)).position == len(once) + len(again)
+
+
+@pytest.mark.clause(HANDOFF, "8719886f")
 def test_who_waits_where_nobody_was_cancelled_is_not_this_clause_s_business() -> None:
     assert judge(HANDOFF, *TWO_WAIT_FOR_A_LOCK, releases(0), Rest(3, 0, 0)).violations == []
 
@@ -207,6 +247,13 @@ def test_what_was_put_is_taken_or_there() -> None:
 
 
 @pytest.mark.clause(CONSERVES, "0216a0cb")
+def test_each_item_is_taken_once_and_a_put_that_waits_counts_as_none() -> None:
+    two = (*PUT, asks(0, "put", 8), gets(0, "put", 8), asks(1, "get"), gets(1, "get", 7))
+    assert exercised(CONSERVES, QUEUE, *two, asks(1, "get"), gets(1, "get", 8), Rest(2, 0, 0)) == 1
+    assert exercised(CONSERVES, QUEUE, *PUT, asks(1, "put", 8), Rest(2, 0, 1)) == 1
+
+
+@pytest.mark.clause(CONSERVES, "0216a0cb")
 def test_an_item_may_be_taken_before_who_put_it_has_run_again() -> None:
     trace = (asks(1, "get"), asks(0, "put", 7), gets(1, "get", 7), gets(0, "put", 7), Rest(2, 0, 0))
     assert exercised(CONSERVES, QUEUE, *trace) == 1
@@ -218,6 +265,8 @@ def test_an_item_that_is_neither_taken_nor_there_is_refused() -> None:
     assert refused(CONSERVES, *trace) == refusal(
         CONSERVES, trace, 5, "1 items in the queue, as many more were put than taken", "there are 0"
     )
+    goes_on = judge(CONSERVES, *trace, *PUT, Rest(3, 0, 1))
+    assert (len(goes_on.violations), goes_on.findings[CONSERVES].exercised) == (1, 2)
 
 
 @pytest.mark.clause(CONSERVES, "0216a0cb")

@@ -295,6 +295,20 @@ def test_a_client_that_does_not_read_accuses_nobody(
     assert exercised(f"SERVER.{id}", Serves(architecture), *trace) == 0
 
 
+@pytest.mark.parametrize(
+    "trace",
+    [
+        (A, HalfClose(0), Receive(0, b"")),
+        (A, Send(0, b"echo b\n"), HalfClose(0), Receive(0, b"b\n"), Receive(0, b"")),
+        (A, Crash(0), Receive(0, b"")),
+        (A, SLOW, Crash(0), Receive(0, b"")),
+    ],
+    ids=["it had finished", "and been answered", "its server was killed", "while it was owed an answer"],
+)
+def test_whoever_has_finished_or_lost_its_server_is_rightly_told_the_end(trace: tuple[Event, ...]) -> None:
+    assert judge("SERVER.ALL.SAME_ANSWERS", Serves("process"), *trace).violations == []
+
+
 COUNT = b"ask count\n"
 
 

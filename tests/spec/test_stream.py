@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loopspec.trace import Await, Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
-from tests.spec.judging import exercised, refusal, refused
+from tests.spec.judging import exercised, judge, refusal, refused
 
 PREFIX = "STREAM.BYTES.PREFIX"
 EOF = "STREAM.EOF.AFTER_DATA"
@@ -42,6 +42,23 @@ def test_two_who_read_at_a_time_return_in_any_order_and_no_byte_comes_twice() ->
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")
+def test_rivals_are_rivals_until_all_is_read_and_of_what_comes_twice_the_first_is_taken() -> None:
+    rivals = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+    reads = Read(2, 0, b"d"), Read(2, 0, b"b"), Read(2, 0, b"a"), Read(2, 0, b"c")
+    assert exercised(PREFIX, Send(0, b"abcd"), *rivals, *reads) == 4
+    assert exercised(PREFIX, Send(0, b"aba"), *rivals, Read(2, 0, b"a"), Read(2, 0, b"ba")) == 2
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+@pytest.mark.parametrize(
+    ("sent", "shown"), [(b"a" * 40, repr(b"a" * 40)), (b"a" * 41, repr(b"a" * 37 + b"..."))]
+)
+def test_what_is_long_is_told_of_in_part(sent: bytes, shown: str) -> None:
+    trace = Send(0, sent), Read(1, 0, b"b")
+    assert refused(PREFIX, *trace).allowed == f"the server receives what was sent next: {shown}"
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
 @pytest.mark.parametrize("between", [(Await(1, 0, "read", 0),), (Await(1, 1, "checkpoint", 0),), ()])
 def test_one_who_reads_alone_is_held_to_the_order(between: tuple[Event, ...]) -> None:
     trace = Send(0, b"ab"), Await(1, 0, "read", 0), *between, Read(2, 0, b"b")
@@ -49,10 +66,31 @@ def test_one_who_reads_alone_is_held_to_the_order(between: tuple[Event, ...]) ->
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")
-def test_those_who_had_all_are_rivals_no_more() -> None:
+@pytest.mark.parametrize("task", [0, 1])
+def test_those_who_had_all_are_rivals_no_more(task: int) -> None:
     had = Send(0, b"ab"), Await(1, 0, "read", 0), Await(1, 1, "read", 0), Read(2, 0, b"b"), Read(2, 0, b"a")
-    trace = *had, Send(0, b"cd"), Await(3, 0, "read", 0), Read(4, 0, b"d")
+    trace = *had, Send(0, b"cd"), Await(3, task, "read", 0), Read(4, 0, b"d")
     assert refused(PREFIX, *trace).observed == "it received b'd'"
+
+
+BETWEEN: tuple[tuple[Event, ...], ...] = (
+    (Send(0, b"c"),),
+    (Write(1, 0, b"c"),),
+    (Write(1, 0, b"c"), Receive(0, b"c")),
+    (Read(1, 0, b"a"),),
+)
+"""What may come before the last byte that two who read at a time are to have."""
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+@pytest.mark.parametrize("between", BETWEEN)
+def test_whatever_comes_between_two_are_rivals_who_read_before_all_is_read(
+    between: tuple[Event, ...],
+) -> None:
+    first, second = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+    sent, received = Send(0, b"abd"), Read(2, 0, b"d")
+    assert judge(PREFIX, sent, first, *between, second, received).violations == []
+    assert judge(PREFIX, sent, first, second, *between, received).violations == []
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")
@@ -84,6 +122,25 @@ def test_the_end_of_file_of_one_of_two_who_read_at_a_time_overtakes_nothing() ->
     assert exercised(EOF, *sent, Await(1, 1, "read", 0), Read(2, 0, b""), Read(2, 0, b"ab")) == 0
     had = Send(0, b"a"), Await(1, 1, "read", 0), Read(2, 0, b"a")
     assert refused(EOF, *had, *sent, Read(2, 0, b"")).observed == "2 bytes are missing"
+
+
+@pytest.mark.clause(EOF, "8fffee6d")
+@pytest.mark.parametrize("between", [*BETWEEN, (Read(2, 0, b""),)])
+def test_whatever_comes_between_nothing_is_asked_of_two_who_read_at_a_time(
+    between: tuple[Event, ...],
+) -> None:
+    alone = Send(0, b"ab"), HalfClose(0), Await(1, 0, "read", 0), *between
+    before = len(judge(EOF, *alone).violations)
+    rivals = *alone, Send(0, b"d"), Await(1, 1, "read", 0), Read(2, 0, b"")
+    assert len(judge(EOF, *rivals).violations) == before
+
+
+@pytest.mark.clause(EOF, "8fffee6d")
+def test_who_waits_a_second_time_is_no_second_reader_and_two_who_read_excuse_no_writer() -> None:
+    again = Send(0, b"ab"), HalfClose(0), Await(1, 0, "read", 0), Await(2, 0, "read", 0), Read(2, 0, b"")
+    assert refused(EOF, *again).observed == "2 bytes are missing"
+    written = Write(1, 0, b"ab"), Shut(1, 0), Await(1, 0, "read", 0), Await(1, 1, "read", 0), Receive(0, b"")
+    assert refused(EOF, *written).observed == "2 bytes are missing"
 
 
 @pytest.mark.clause(EOF, "8fffee6d")

@@ -13,7 +13,7 @@ from loopspec.trace import (
     WaitBegin,
     WaitReturn,
 )
-from tests.spec.judging import exercised, refusal, refused
+from tests.spec.judging import exercised, judge, refusal, refused
 
 EARLY = "TIMER.FIRE.NEVER_EARLY"
 CANCELLED = "TIMER.FIRE.NOT_AFTER_CANCEL"
@@ -59,6 +59,11 @@ def test_a_due_timer_that_its_turn_passes_over_is_refused_once() -> None:
 def test_a_timer_that_is_armed_due_may_wait_for_the_next_turn() -> None:
     trace = waited(1, 6), armed(0, 5, turn=1, at=6), WaitBegin(1, 0), waited(2, 6), TimerFire(2, 0, 6)
     assert exercised(EARLY, *trace) == 1
+
+
+@pytest.mark.clause(EARLY, "cbf5f962")
+def test_no_timer_is_late_before_a_wait_has_told_the_time() -> None:
+    assert exercised(EARLY, armed(0, 1), WaitBegin(1, 0), waited(2, 1), TimerFire(2, 0, 1)) == 1
 
 
 @pytest.mark.clause(EARLY, "cbf5f962")
@@ -124,6 +129,12 @@ def test_a_due_timer_that_a_timer_arms_and_that_waits_a_turn_is_kept() -> None:
 
 
 @pytest.mark.clause(PHASE, "6844c609")
+def test_whoever_fires_behind_the_timer_that_armed_it_takes_nothing_back() -> None:
+    trace = TimerFire(1, 0, 5), armed(1, 5, turn=1, at=5), END, TimerFire(1, 2, 5), END, waited(2, 5)
+    assert exercised(PHASE, *trace) == 1
+
+
+@pytest.mark.clause(PHASE, "6844c609")
 def test_a_timer_that_fires_in_the_phase_that_armed_it_is_refused() -> None:
     trace = TimerFire(1, 0, 5), armed(1, 5, turn=1, at=5), END, TimerFire(1, 1, 5)
     assert refused(PHASE, *trace) == refusal(
@@ -157,6 +168,15 @@ def test_a_clock_that_runs_back_is_refused() -> None:
     assert refused(CLOCK, *trace) == refusal(
         CLOCK, trace, 1, "a clock that does not run back", "10 ns, then 9 ns"
     )
+
+
+@pytest.mark.clause(CLOCK, "0098b2a4")
+@pytest.mark.parametrize(
+    "wrong", [TimerArm(1, 1, 9, 5, 14), TimerArm(1, 1, 10, 5, 12)], ids=["back", "stale"]
+)
+def test_a_clock_that_has_been_wrong_is_held_to_what_it_said(wrong: TimerArm) -> None:
+    trace = TimerArm(1, 0, 10, 5, 15), wrong, TimerArm(1, 2, 8, 5, 13)
+    assert [each.position for each in judge(CLOCK, *trace).violations] == [1, 2]
 
 
 @pytest.mark.clause(RETAINS, "08b5a080")

@@ -22,12 +22,14 @@ from loopspec.trace import (
     Quiescent,
     Read,
     Refuse,
+    RpcCall,
     RpcSettle,
     Run,
     ScopeCancel,
     ScopeEnter,
     ScopeExit,
     Send,
+    Signal,
     Snatch,
     Spawn,
     StaleDisarm,
@@ -41,7 +43,7 @@ from loopspec.trace import (
     WaitReturn,
     Worked,
 )
-from tests.spec.judging import exercised, refusal, refused
+from tests.spec.judging import exercised, judge, refusal, refused
 
 TIMEOUT = "LOOP.WAIT.TIMEOUT"
 EARLY = "LOOP.WAIT.EARLY_RETURN_MOVES_NOTHING"
@@ -163,6 +165,65 @@ def test_a_loop_may_poll_for_steps_of_its_own_and_not_for_ever() -> None:
     )
 
 
+POLL = WaitBegin(1, 0), returned(2)
+SCOPE = ScopeEnter(1, 0, 0, 0), ScopeExit(1, 0, 0, False, False)
+
+
+@pytest.mark.clause(TIMEOUT, "ab1a5da0")
+@pytest.mark.parametrize(
+    "between",
+    [
+        (Step(1, 0, 0),),
+        (Step(1, 0, 1),),
+        (Enqueue(1, 0), Run(1, 0)),
+        (Run(1, 0),),
+        (timer(0, MS), TimerCancel(1, 0, False)),
+        (timer(0, MS), TimerFire(1, 0, 0)),
+        (WaitBegin(1, 0), returned(2, 0, (0, IN))),
+        (CancelRequest(1, 0),),
+        (Signal(1),),
+        (RpcCall(1, 0, 0, "coroutine", "loop", 0, MS), RpcSettle(1, 0, 0, 0, "reply", "")),
+        (WaitBegin(1, None), returned(2)),
+        (SCOPE[0], WaitBegin(1, 0), returned(2), SCOPE[1]),
+    ],
+    ids=[
+        *("a step", "a step later", "a callback", "a callback not told of", "a timer cancelled", "a timer"),
+        *("a report", "a request", "a signal", "a remote call", "a sleep", "a poll for what is ready"),
+    ],
+)
+def test_what_shows_that_something_was_ready_ends_a_row_of_polls(between: tuple[Event, ...]) -> None:
+    row = *POLL * 7, *between, *POLL * 8
+    assert judge(TIMEOUT, *row).violations == []
+    assert [each.position for each in judge(TIMEOUT, *row, *POLL * 10).violations] == [
+        len(row),
+        len(row) + 18,
+    ]
+
+
+@pytest.mark.clause(TIMEOUT, "ab1a5da0")
+def test_a_row_of_polls_that_is_too_long_is_said_and_nothing_is_forgotten() -> None:
+    row = timer(0, MS, at=0), *POLL * 9
+    assert [each.position for each in judge(TIMEOUT, *row, WaitBegin(9, None)).violations] == [17, 19]
+
+
+@pytest.mark.clause(TIMEOUT, "ab1a5da0")
+@pytest.mark.parametrize(
+    "trace",
+    [
+        (timer(0, 3 * MS), Step(1, 9, 2 * MS), WaitBegin(1, MS)),
+        (Await(1, 0, "sleep", MS), Step(2, 0, 0), WaitBegin(2, None)),
+        (
+            RpcCall(1, 0, 0, "coroutine", "loop", 0, MS),
+            RpcSettle(1, 0, 0, 0, "reply", ""),
+            WaitBegin(1, None),
+        ),
+    ],
+    ids=["a step tells the time", "a sleep is over", "a remote call is over"],
+)
+def test_the_wait_is_for_what_is_still_to_come(trace: tuple[Event, ...]) -> None:
+    assert exercised(TIMEOUT, *trace) == 1
+
+
 @pytest.mark.clause(TIMEOUT, "ab1a5da0")
 def test_what_has_run_or_is_cancelled_is_waited_for_no_more() -> None:
     ran = Enqueue(1, 0), WaitBegin(1, 0), returned(2), Run(2, 0), WaitBegin(2, None)
@@ -187,6 +248,17 @@ CUT = timer(0, 4 * MS), WaitBegin(1, 4 * MS), Interrupted(1), returned(2, 2 * MS
 def test_a_wait_that_goes_on_to_the_same_instant_is_kept() -> None:
     assert exercised(EARLY, *CUT, WaitBegin(2, 2 * MS), returned(3, 4 * MS), TimerFire(3, 0, 4 * MS)) == 1
     assert exercised(EARLY, WaitBegin(1, None), Interrupted(1), returned(2), WaitBegin(2, None)) == 1
+
+
+@pytest.mark.clause(EARLY, "348f324e")
+@pytest.mark.parametrize("rounded", [0, 1, 2 * MS - 1, 2 * MS])
+def test_a_wait_that_goes_on_may_be_rounded(rounded: int) -> None:
+    assert len(judge(EARLY, *CUT, WaitBegin(2, 2 * MS + rounded)).violations) == (rounded == 2 * MS)
+
+
+@pytest.mark.clause(EARLY, "348f324e")
+def test_a_timer_that_is_armed_while_the_loop_waits_does_not_change_that_wait() -> None:
+    assert exercised(EARLY, *CUT[:2], timer(1, 9 * MS), *CUT[2:], WaitBegin(2, 2 * MS)) == 1
 
 
 @pytest.mark.clause(EARLY, "348f324e")
@@ -268,6 +340,20 @@ def test_a_successor_that_has_ended_or_has_been_read_may_be_slept_on(end: Event)
     assert exercised(STALE, *SUCCEEDED, Send(1, b"a"), end, WaitBegin(1, None), ASLEEP) == 0
 
 
+@pytest.mark.clause(STALE, "38e42377")
+def test_a_number_that_was_closed_has_no_successor_to_be_hit() -> None:
+    stale = StaleDisarm(1, 9, 0, refused=False)
+    assert exercised(STALE, FIRST, Close(1, 0, 0), stale, WaitBegin(1, None), Send(0, b"a"), ASLEEP) == 0
+
+
+@pytest.mark.clause(STALE, "38e42377")
+def test_each_successor_that_is_hit_is_said_once() -> None:
+    other = Arm(1, 2, 2, 2, "read"), StaleDisarm(1, 9, 2, refused=False)
+    sent = WaitBegin(1, None), Send(1, b"a"), Send(2, b"a")
+    trace = *SUCCEEDED, *other, *sent, ASLEEP, ASLEEP, ASLEEP
+    assert [each.position for each in judge(STALE, *trace).violations] == [9, 10]
+
+
 # --- events without a consumer --------------------------------------------------------------------------
 
 
@@ -298,6 +384,21 @@ def test_who_comes_for_an_event_may_hear_of_it_again(consumer: Event) -> None:
     before = [returned(turn, 0, (0, HUP)) for turn in range(1, 6)]
     after = [returned(turn, 0, (0, HUP)) for turn in range(6, 11)]
     assert exercised(CONSUMER, *before, consumer, *after) == 0
+
+
+@pytest.mark.clause(CONSUMER, "d26c094c")
+def test_a_registration_that_is_disarmed_consumes_nothing() -> None:
+    reports = [returned(turn, 0, (0, HUP)) for turn in range(1, 10)]
+    assert refused(CONSUMER, FIRST, Disarm(1, 0, 0), *reports).position == 10
+    assert exercised(CONSUMER, FIRST, *reports) == 0
+
+
+@pytest.mark.clause(CONSUMER, "d26c094c")
+def test_after_nine_reports_the_count_of_that_number_begins_anew_and_no_other() -> None:
+    one = [returned(turn, 0, (0, HUP)) for turn in range(1, 5)]
+    both = [returned(turn, 0, (0, HUP), (1, HUP), (2, IN)) for turn in range(5, 19)]
+    trace: tuple[Event, ...] = (Arm(1, 2, 2, 2, "read"), *one, *both)
+    assert [each.position for each in judge(CONSUMER, *trace).violations] == [9, 13, 18]
 
 
 # --- ghosts ---------------------------------------------------------------------------------------------
@@ -364,6 +465,14 @@ def test_a_wait_that_dies_of_a_hint_is_refused() -> None:
         "the wait is alive, and is served when more comes",
         "the client has sent, and the loop sleeps",
     )
+
+
+@pytest.mark.clause(HINT, "f32856a0")
+@pytest.mark.parametrize("between", [(), (WaitBegin(2, None), returned(3))], ids=["at once", "a turn later"])
+def test_a_second_task_may_be_refused_and_the_first_may_not(between: tuple[Event, ...]) -> None:
+    assert exercised(HINT, *TAKEN, *between, Refuse(3, 1, 0, 0, "read", "Busy")) == 0
+    trace = *TAKEN, *between, Refuse(3, 0, 0, 0, "read", "Again")
+    assert refused(HINT, *trace).observed == "it ended with Again"
 
 
 @pytest.mark.clause(HINT, "f32856a0")

@@ -25,7 +25,7 @@ from loopspec.trace import (
     WaitBegin,
     WaitReturn,
 )
-from tests.spec.judging import exercised, refusal, refused
+from tests.spec.judging import exercised, judge, refusal, refused
 
 LOST = "WAKE.POST.NOT_LOST"
 SUSPENDS = "WAKE.POST.NEVER_SUSPENDS"
@@ -75,6 +75,19 @@ def test_a_post_that_has_not_run_when_nothing_more_happens_is_refused() -> None:
         "the loop takes what has been posted before it sleeps without end",
         "nothing more happens, and callback 0 has not run",
     )
+
+
+@pytest.mark.clause(LOST, "c63e2503")
+def test_a_suspension_in_a_turn_is_no_sleep_on_a_post() -> None:
+    """It is LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT's."""
+    assert exercised(LOST, WaitBegin(1, None), POST, WOKEN, ASLEEP, Run(2, 0)) == 1
+
+
+@pytest.mark.clause(LOST, "c63e2503")
+@pytest.mark.parametrize("callback", [0, 7], ids=["a post", "another callback"])
+def test_what_is_told_of_in_a_wait_without_end_does_not_end_it(callback: int) -> None:
+    trace = WaitBegin(1, None), POST, Run(1, callback), Post(1, 1, "a"), ASLEEP
+    assert refused(LOST, *trace).position == 4
 
 
 @pytest.mark.clause(SUSPENDS, "3555a68c")
@@ -136,6 +149,30 @@ def test_a_poll_or_a_report_or_an_echo_server_says_nothing_of_the_channel() -> N
     assert exercised(ONE_BIT, Connect(0, echo=True), *TWO, WaitReturn(3, 0, (), 8)) == 0
 
 
+@pytest.mark.clause(ONE_BIT, "0c4b8edb")
+def test_a_post_of_the_turn_wakes_the_wait_behind_it() -> None:
+    late = *TWO[:-1], Post(2, 2, "a"), WaitBegin(2, None), WaitReturn(3, 0, (), 8)
+    assert exercised(ONE_BIT, *late) == 0
+    trace = *late, Run(3, 2), WaitBegin(3, None), WaitReturn(4, 0, (), 8)
+    assert refused(ONE_BIT, *trace).allowed == "the loop sleeps, since it was woken for its 1 posts"
+
+
+@pytest.mark.clause(ONE_BIT, "0c4b8edb")
+def test_one_post_that_wakes_the_loop_once_shows_nothing() -> None:
+    assert exercised(ONE_BIT, *TWO[:2], WOKEN, WaitBegin(2, None), ASLEEP) == 0
+
+
+@pytest.mark.clause(ONE_BIT, "0c4b8edb")
+def test_no_other_suspension_is_the_loops_sleep() -> None:
+    assert exercised(ONE_BIT, *TWO[:-1], ASLEEP) == 0
+    assert refused(ONE_BIT, *TWO, Suspend("a"), WaitReturn(3, 0, (), 8)).position == 8
+
+
+@pytest.mark.clause(ONE_BIT, "0c4b8edb")
+def test_a_wait_that_has_returned_is_over() -> None:
+    assert exercised(ONE_BIT, *TWO, WaitReturn(3, 0, ((0, 1),), 8), WaitReturn(4, 0, (), 8)) == 0
+
+
 # --- signals --------------------------------------------------------------------------------------------
 
 
@@ -172,6 +209,20 @@ def test_a_signal_that_is_lost_is_refused(lost: tuple[Event, ...], how: str) -> 
         "the handler of the signal that was delivered in turn 1 runs in the next",
         f"{how}, and it has not run",
     )
+
+
+@pytest.mark.clause(SIGNAL, "bbbec9bf")
+def test_a_suspension_in_a_turn_is_no_sleep_on_a_signal() -> None:
+    """It is LOOP.THREAD.SUSPENDS_ONLY_IN_WAIT's."""
+    assert exercised(SIGNAL, WaitBegin(1, None), Signal(1), WOKEN, ASLEEP, Caught(2)) == 1
+
+
+@pytest.mark.clause(SIGNAL, "bbbec9bf")
+def test_what_became_of_one_signal_excuses_no_sleep_on_the_next() -> None:
+    handled = WaitBegin(1, None), Signal(1), Caught(1), Signal(1), ASLEEP
+    lost = WaitBegin(1, None), Signal(1), ASLEEP, Signal(1), ASLEEP
+    assert [each.position for each in judge(SIGNAL, *handled).violations] == [4]
+    assert [each.position for each in judge(SIGNAL, *lost).violations] == [2, 4]
 
 
 # --- the close ------------------------------------------------------------------------------------------

@@ -263,7 +263,8 @@ def _silent(state: State, epoll: FileId) -> set[str]:
         if key in interest.ready or not registration.mask & (EDGE | ONESHOT):
             continue
         _, holds, _ = poll(state, key.file)
-        if registration.mask & EDGE and holds & registration.mask:
+        # A one-shot registration that has not fired would be on the list.
+        if holds & registration.mask:
             ids.add("EPOLL.ET.ONE_PER_EDGE")
         if not registration.mask & ~MODES and holds:
             ids.add("EPOLL.ONESHOT.DISARMS_ALL")

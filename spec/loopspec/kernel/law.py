@@ -53,9 +53,9 @@ class Branch(NamedTuple):
 Branches: TypeAlias = frozenset[Branch]
 
 
-def certain(state: State, *ids: str) -> Branches:
+def certain(state: State) -> Branches:
     """The one way there is."""
-    return frozenset((Branch(state, frozenset(ids)),))
+    return frozenset((Branch(state),))
 
 
 def then(branches: Iterable[Branch], go_on: Callable[[State], Branches]) -> Branches:

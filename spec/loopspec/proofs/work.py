@@ -97,14 +97,15 @@ class Submitting(Enum):
     ANOTHER_SLEEPS = Suspend("worker")
 
 
-def submit_never_suspends(inside: bool, said: bool, event: Submitting) -> Seen[SubmitNeverSuspends]:
-    """A suspension is refused exactly if it is the loop's thread's, inside a submit, and once.
+def submit_never_suspends(inside: bool, event: Submitting) -> Seen[SubmitNeverSuspends]:
+    """A suspension is refused exactly if it is the loop's thread's, inside a submit, which has then been
+    spoken of.
 
-    pre: inside or not said
-    post: _.breaks == (inside and not said and event is Submitting.SLEEPS)
-    post: _.shows == (inside and not said and event is Submitting.RETURNS)
+    post: _.breaks == (inside and event is Submitting.SLEEPS)
+    post: _.shows == (inside and event is Submitting.RETURNS)
+    post: not _.breaks or _.next == SubmitNeverSuspends()
     """
-    return after(SubmitNeverSuspends(0 if inside else None, said), event.value)
+    return after(SubmitNeverSuspends(0 if inside else None), event.value)
 
 
 class Handling(Enum):

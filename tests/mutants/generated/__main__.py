@@ -174,11 +174,14 @@ def _try(mutants: Sequence[Mutant], known: Suite, types: TypeChecker, results: R
     todo = [mutant for mutant in mutants if results.of(mutant) is None]
     with click.progressbar(length=len(todo), label="mutants", file=sys.stderr) as bar:
 
+        def refused(mutant: Mutant) -> Outcome | None:
+            changed = mutant.change.of(mutant.source)
+            refusal = types.refuses(mutant.change.name.file, changed, mutant.source)
+            return Outcome(Verdict.REFUSED, refusal) if refusal else None
+
         def tell(mutant: Mutant, outcome: Outcome, seconds: float) -> None:
             if outcome.verdict is Verdict.SURVIVED:
-                changed = mutant.change.of(mutant.source)
-                if refusal := types.refuses(mutant.change.name.file, changed, mutant.source):
-                    outcome = Outcome(Verdict.REFUSED, refusal)
+                outcome = refused(mutant) or outcome
             results.add(mutant, outcome, seconds)
             bar.update(1)
 
@@ -188,7 +191,9 @@ def _try(mutants: Sequence[Mutant], known: Suite, types: TypeChecker, results: R
         for mutant in todo:
             if results.of(mutant) is None:
                 begun = perf_counter()
-                tell(mutant, imported(mutant, known), perf_counter() - begun)
+                # Asked first here: what is imported collects the suite, and takes many times as long.
+                outcome = refused(mutant) or imported(mutant, known)
+                tell(mutant, outcome, perf_counter() - begun)
 
 
 def told(mutants: Sequence[Mutant], results: Results, survivors: Sequence[Survivor], *, drawn: bool) -> int:

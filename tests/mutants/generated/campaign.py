@@ -1,7 +1,7 @@
 """A campaign: the mutants of some files, each on trial once; what came of it is kept for the next campaign.
 
-A mutant that has been killed stays killed while the text of its file is the same; one that survived is
-tried again when the suite has changed, which may have been to kill it.
+A mutant that has been killed stays killed while the class or function that it changes is the same; one that
+survived is tried again when the suite has changed, which may have been to kill it.
 """
 
 from __future__ import annotations

@@ -9,10 +9,13 @@ things that mutmut does to a string one is enough. A change that compiles to the
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import accumulate, pairwise
 from types import CodeType
 
 import libcst as cst
@@ -55,8 +58,20 @@ class Change:
         return (raw[: self.start] + self.text.encode() + raw[self.end :]).decode()
 
     def key(self, source: str) -> str:
-        """What says that a result is that of this mutant of this source."""
-        return hashlib.sha256(f"{self.name.file}\n{self.of(source)}".encode()).hexdigest()[:16]
+        """What says that a result is that of this mutant: the statement of the module that it changes,
+        mostly a class or a function, as it then reads."""
+        raw = source.encode()
+        begin, end = next(span for span in _statements(source) if span[0] <= self.start < span[1])
+        changed = raw[begin : self.start] + self.text.encode() + raw[self.end : end]
+        return hashlib.sha256(self.name.file.encode() + b"\n" + changed).hexdigest()[:16]
+
+
+@cache
+def _statements(source: str) -> list[tuple[int, int]]:
+    """From which byte of ``source`` to which each statement of the module goes, with what is before it."""
+    ends = [*accumulate(map(len, source.encode().splitlines(keepends=True)))]
+    last = [ends[each.end_lineno - 1] for each in ast.parse(source).body if each.end_lineno is not None]
+    return [*pairwise((0, *last))]
 
 
 def changes(file: str, source: str) -> list[Change]:
