@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import subprocess
 import sys
 import tomllib
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import refloop
 from tests.compiled import LEFT_OUT, header, outlived
 
 ROOT = Path(__file__).parent.parent
@@ -79,3 +82,21 @@ def test_a_test_that_is_left_out_and_is_not_there_is_named() -> None:
     name, *_ = LEFT_OUT
     assert list(outlived(LEFT_OUT, LEFT_OUT.keys())) == []
     assert list(outlived({name: ""}, [])) == [f"tests/compiled.py leaves out {name}, and there is none"]
+
+
+async def nothing() -> None:
+    pass
+
+
+def test_a_weak_reference_to_a_task_is_dead_when_the_task_is() -> None:
+    told: list[weakref.ref[refloop.Task[None]]] = []
+    reactor = refloop.Reactor()
+    runtime = refloop.Runtime(reactor)
+    task = runtime.spawn(nothing)
+    reference = weakref.ref(task, told.append)
+    runtime.run_until_done(task)
+    runtime.close()
+    reactor.close()
+    del task
+    gc.collect()
+    assert (reference(), told) == (None, [reference])
