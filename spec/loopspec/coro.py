@@ -266,36 +266,46 @@ class OnlyAtAwait:
 
     running: int | None = None
     active: bool = False
-    before: int | None = None  # whom the running one broke into
+    broken_into: tuple[int, ...] = ()  # those in whose step another has begun, and who have not gone on yet
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task):
-                broken_into = self.running if self.running != task else None
-                return OnlyAtAwait(task, False, broken_into)
-            case Await(task=task):
-                return self._acts(task, last=True)
-            case Begin(task=task) | End(task=task):
-                return self._acts(task, last=False)
+            case Step():
+                return self._begins(event.task)
+            case Await():
+                return self._acts(event.task, last=True)
+            case Begin() | End():
+                return self._acts(event.task, last=False)
             case Done(task=task):
                 # A task that was never started ends outside of any step.
-                return self._acts(task, last=True) if task in (self.running, self.before) else self
+                return self._acts(task, last=True) if task in (self.running, *self.broken_into) else self
             case _:
                 return self
+
+    def _begins(self, task: int) -> OnlyAtAwait:
+        broken_into = self._without(task)
+        if self.running is not None and self.running != task:
+            broken_into = (*broken_into, self.running)
+        return OnlyAtAwait(task, False, broken_into)
 
     def _acts(self, task: int, *, last: bool) -> Progress:
         if task == self.running:
             if not last:
-                return self if self.active else OnlyAtAwait(task, True, self.before)
-            after = OnlyAtAwait(None, False, self.before)
+                return self if self.active else OnlyAtAwait(task, True, self.broken_into)
+            after = OnlyAtAwait(None, False, self.broken_into)
             return Kept(after) if self.active else after
-        if task != self.before:
+        if task not in self.broken_into:
             return self
         return Broken(
             f"task {task} alone runs from its resumption to its next await",
             "another task ran in between",
-            OnlyAtAwait(None if last else task, False),
+            OnlyAtAwait(None if last else task, False, self._without(task)),
         )
+
+    def _without(self, task: int) -> tuple[int, ...]:
+        if not self.broken_into:
+            return ()
+        return tuple(other for other in self.broken_into if other != task)
 
 
 # --- what a resumption is owed to ---------------------------------------------------------------------
