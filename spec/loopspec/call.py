@@ -478,8 +478,8 @@ class AwaitSuspendsTaskOnly(NamedTuple):
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Await(task=task):
-                return AwaitSuspendsTaskOnly(task)
+            case Await():
+                return AwaitSuspendsTaskOnly(event.task)
             case Step() | WaitBegin() if self.awaiting is not None:
                 return Kept(None)
             case Suspend(thread=thread) if self.awaiting is not None and thread == LOOP_THREAD:
@@ -612,6 +612,7 @@ class _Exists:
     Profile.KERNEL,
     source="recap of blocking and nonblocking",
     watches={Call: None, Return: None, Suspend: None, Quiescent: None},
+    opens={Call},
 )
 class SyncNeedNotBlock(_Exists):
     """Some synchronous calls are nonblocking: the inclusion is strict."""
@@ -626,6 +627,7 @@ class SyncNeedNotBlock(_Exists):
     Profile.KERNEL,
     source="recap of blocking and nonblocking",
     watches={Call: None, Return: None, Suspend: None, Quiescent: None},
+    opens={Call},
 )
 class NonblockingNeedNotBeAsync(_Exists):
     """Some nonblocking calls are synchronous: nonblocking does not mean asynchronous."""

@@ -71,8 +71,8 @@ class AtCheckpoint:
                 return self if self.begun else replace(self, begun=True)
             case Begin():
                 return replace(self, met=False, unrun=False) if self.met or self.unrun else self
-            case End(task=task, operation=operation, outcome="cancelled"):
-                return self._is_met(task, operation)
+            case End() if event.outcome == "cancelled":
+                return self._is_met(event.task, event.operation)
             case CancelRequest() | ScopeCancel() | GroupStart() | GroupEnter():
                 return replace(self, asked=True, unrun=self.unrun or not self.begun)
             case GroupExit(outcome=outcome):
@@ -134,8 +134,8 @@ class NeverLost:
                 return NeverLost(self.pending, late, False, self.may_stay)
             case Await():
                 return self if self.suspended else NeverLost(self.pending, self.late, True, self.may_stay)
-            case End(task=task, operation=operation, outcome=outcome):
-                return self._ends(task, operation, met=outcome != "value")
+            case End():
+                return self._ends(event.task, event.operation, met=event.outcome != "value")
             case CancelRequest():
                 return replace(self, pending=self.pending.put(_WHOLE, None))
             case ScopeCancel(scope=scope, due=False):
@@ -276,9 +276,10 @@ class NoSpin:
         match event:
             case Begin():
                 return NoSpin(self.inside.put(event.task, None), self.pending, self.polls, self.busy)
-            case End(task=task):
-                return NoSpin(self.inside.drop(task), self.pending.drop(task), self.polls, self.busy)
-            case Step(task=task) if task in self.pending:
+            case End():
+                inside, pending = self.inside.drop(event.task), self.pending.drop(event.task)
+                return NoSpin(inside, pending, self.polls, self.busy)
+            case Step() if self.pending and event.task in self.pending:
                 return self
             case Step() | Run() | TimerFire() | Dispatch():
                 return self if self.busy else replace(self, busy=True)

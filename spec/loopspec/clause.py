@@ -79,7 +79,8 @@ class Clause:
 
     ``watches`` maps the event types that the rule cannot do without to the :data:`Slice` of the trace that
     the event belongs to, and ``also`` those that it reads where they are shown; both are empty for a rule
-    that reads no trace.
+    that reads no trace. ``opens`` names the types that alone lead a rule out of its first state, so that it
+    need not read what has none of them; None where any of them may.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Clause:
     rule: Callable[..., object]
     watches: Mapping[type, Slice] = field(default_factory=dict, compare=False)
     also: Mapping[type, Slice] = field(default_factory=dict, compare=False)
+    opens: frozenset[type] | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
@@ -122,6 +124,7 @@ def clause(
     source: str,
     watches: Mapping[type, Slice] | None = None,
     also: Mapping[type, Slice] | None = None,
+    opens: Iterable[type] | None = None,
 ) -> Callable[[RuleT], RuleT]:
     """Register the decorated function or class as the rule of clause ``id``; its docstring is the sentence.
 
@@ -137,7 +140,18 @@ def clause(
         sentence = " ".join(inspect.cleandoc(rule.__doc__ or "").split())
         if not sentence:
             raise ClauseError(f"clause {id} has no sentence: give its rule {rule.__qualname__} a docstring")
-        _REGISTER[id] = Clause(id, level, kind, profile, sentence, source, rule, watches or {}, also or {})
+        _REGISTER[id] = Clause(
+            id,
+            level,
+            kind,
+            profile,
+            sentence,
+            source,
+            rule,
+            watches or {},
+            also or {},
+            None if opens is None else frozenset(opens),
+        )
         return rule
 
     return register

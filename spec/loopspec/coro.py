@@ -69,6 +69,8 @@ from loopspec.trace import (
 class State(Enum):
     """Where a task is in its life."""
 
+    __hash__ = object.__hash__  # Enum's own asks the name for its own, in Python, at every step of every task
+
     ABSENT = "absent"  #: there is no such task yet
     NEW = "new"  #: spawned, and has not run
     READY = "ready"  #: suspended at a checkpoint: waits for nothing but its turn
@@ -79,6 +81,8 @@ class State(Enum):
 
 class Happening(Enum):
     """What can happen to a task."""
+
+    __hash__ = object.__hash__
 
     SPAWN = "spawn"
     STEP = "step"  #: it is resumed, or started
@@ -149,10 +153,8 @@ def _happening(event: Event) -> Happening | None:
     match event:
         case Step():
             return Happening.STEP
-        case Await(reason="checkpoint"):
-            return Happening.YIELD
         case Await():
-            return Happening.WAIT
+            return Happening.YIELD if event.reason == "checkpoint" else Happening.WAIT
         case Spawn():
             return Happening.SPAWN
         case Done():
@@ -225,7 +227,8 @@ class OneAtATime:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task):
+            case Step():
+                task = event.task
                 after = OneAtATime(task, self.alive)
                 if self.running is None or self.running == task:
                     return Kept(after) if self.alive > 1 else after
@@ -234,8 +237,8 @@ class OneAtATime:
                     f"task {task} was resumed inside its step",
                     after,
                 )
-            case Await(task=task):
-                return OneAtATime(None, self.alive) if task == self.running else self
+            case Await():
+                return OneAtATime(None, self.alive) if event.task == self.running else self
             case Spawn():
                 return OneAtATime(self.running, self.alive + 1)
             case Done(task=task):
@@ -263,33 +266,43 @@ class OnlyAtAwait:
 
     running: int | None = None
     active: bool = False
-    before: int | None = None  # whom the running one broke into
+    broken_into: tuple[int, ...] = ()  # those in whose step another has begun, and who have not gone on yet
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task):
-                broken_into = self.running if self.running != task else None
-                return OnlyAtAwait(task, False, broken_into)
-            case Await(task=task) | Done(task=task):
-                return self._acts(task, last=True)
-            case Begin(task=task) | End(task=task):
-                return self._acts(task, last=False)
+            case Step():
+                return self._begins(event.task)
+            case Await() | Done():
+                return self._acts(event.task, last=True)
+            case Begin() | End():
+                return self._acts(event.task, last=False)
             case _:
                 return self
+
+    def _begins(self, task: int) -> OnlyAtAwait:
+        broken_into = self._without(task)
+        if self.running is not None and self.running != task:
+            broken_into = (*broken_into, self.running)
+        return OnlyAtAwait(task, False, broken_into)
 
     def _acts(self, task: int, *, last: bool) -> Progress:
         if task == self.running:
             if not last:
-                return self if self.active else OnlyAtAwait(task, True, self.before)
-            after = OnlyAtAwait(before=self.before)
+                return self if self.active else OnlyAtAwait(task, True, self.broken_into)
+            after = OnlyAtAwait(None, False, self.broken_into)
             return Kept(after) if self.active else after
-        if task != self.before:
+        if task not in self.broken_into:
             return self  # one that was never started ends outside of any step
         return Broken(
             f"task {task} alone runs from its resumption to its next await",
             "another task ran in between",
-            OnlyAtAwait(None if last else task),
+            OnlyAtAwait(None if last else task, False, self._without(task)),
         )
+
+    def _without(self, task: int) -> tuple[int, ...]:
+        if not self.broken_into:
+            return ()
+        return tuple(other for other in self.broken_into if other != task)
 
 
 # --- what a resumption is owed to ---------------------------------------------------------------------
@@ -583,29 +596,34 @@ class OneReason:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task, at=at):
-                wait = self.waits.get(task)
-                return self if wait is None else self._resumed(task, wait, at)
+            case Step():
+                wait = self.waits.get(event.task)
+                return self if wait is None else self._resumed(event.task, wait, event.at)
             case Await():
                 return self._suspended(event)
+            case End():
+                return self._returns(event.task, event.outcome)
             case Settle(reason=reason, key=key):
                 return self._settles((reason, key))
             case CancelRequest(task=task) | ScopeCancel(task=task):
                 return replace(self, excused=self.excused.put(task, 2))
-            case End(task=task, outcome="value") if task in self.suspects:
-                reason, key = self.suspects[task]
-                return Broken(
-                    f"task {task}, which no longer waits until {_CAUSE[reason].format(key=key)}, waits on",
-                    "it was resumed then, and its operation returned",
-                    replace(self, suspects=self.suspects.drop(task)),
-                )
-            case End(task=task, outcome="cancelled") if task in self.excused:
-                return replace(self, excused=self.excused.drop(task))
             case Done(task=task):
                 left = self.left.drop_all([entry for entry in self.left if entry[0] == task])
                 return replace(self, waits=self.waits.drop(task), left=left, stirred=self.stirred.drop(task))
             case _:
                 return self
+
+    def _returns(self, task: int, outcome: Outcome) -> Progress:
+        if outcome == "cancelled" and task in self.excused:
+            return replace(self, excused=self.excused.drop(task))
+        if outcome != "value" or task not in self.suspects:
+            return self
+        reason, key = self.suspects[task]
+        return Broken(
+            f"task {task}, which no longer waits until {_CAUSE[reason].format(key=key)}, waits on",
+            "it was resumed then, and its operation returned",
+            replace(self, suspects=self.suspects.drop(task)),
+        )
 
     def _suspended(self, event: Await) -> OneReason:
         waits = self.waits.put(event.task, (event.reason, event.key))
@@ -723,7 +741,9 @@ class AlwaysOrNever:
                 return AlwaysOrNever(self.suspended.put(event.task, None), self.habits)
             case Begin():
                 return AlwaysOrNever(self.suspended.drop(event.task), self.habits)
-            case End(outcome="value"):
+            case End():
+                if event.outcome != "value":
+                    return self
                 return self._succeeds(event.operation, suspended=event.task in self.suspended)
             case _:
                 return self
@@ -810,10 +830,10 @@ class NotByKernel:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task):
-                if task == self.running:
+            case Step():
+                if event.task == self.running:
                     return self
-                return NotByKernel(task, self.switches + 1, self.besides, self.suspended, self.fewest)
+                return NotByKernel(event.task, self.switches + 1, self.besides, self.suspended, self.fewest)
             case Dispatch() | Run() | TimerFire() | Submit() | JobStart():
                 return self if self.besides else replace(self, besides=True)
             case WaitReturn():
@@ -859,6 +879,7 @@ class NotByKernel:
     source="CPU, thread, coroutine",
     watches={Rehearsal: None, Step: None},
     also={Quiescent: None},
+    opens={Rehearsal},
 )
 @value
 class OrderByProgram:
@@ -914,10 +935,10 @@ class StronglyHeld:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Await(task=task):
-                return StronglyHeld(self.waits.put(task, None))
-            case Step(task=task) | Done(task=task):
-                return StronglyHeld(self.waits.drop(task))
+            case Await():
+                return StronglyHeld(self.waits.put(event.task, None))
+            case Step() | Done():
+                return StronglyHeld(self.waits.drop(event.task))
             case Collect():
                 return Kept(self) if self.waits else self
             case Vanish(task=task):
@@ -1045,6 +1066,7 @@ class _Group:
     source="structured concurrency: trio nurseries; PEP 654",
     watches=dict.fromkeys((GroupEnter, GroupStart, GroupLeave, GroupExit, Done)),
     also={End: None, Quiescent: None},
+    opens={GroupEnter, GroupStart},
 )
 @value
 class ChildWithinParent:

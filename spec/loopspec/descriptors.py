@@ -102,10 +102,10 @@ class DrainOrRearm:
                 return self._unread(event.stream, len(event.data))
             case Read():
                 return self._read(event.stream, len(event.data))
-            case Dispatch(registration=registration):
-                if registration not in self.edges:
+            case Dispatch():
+                if event.registration not in self.edges:
                     return self
-                return self._with(registration, reported=True, owing=True, rearmed=False)
+                return self._with(event.registration, reported=True, owing=True, rearmed=False)
             case HalfClose(stream=stream) | Leave(stream=stream) | Reset(stream=stream):
                 return self._unread(stream, 1)
             case Triggered(trigger="edge"):
@@ -188,6 +188,7 @@ class _OneShot:
     source="epoll_ctl(2), EPOLLONESHOT; EPOLL.ONESHOT.DISARMS_ALL",
     watches={Triggered: "fd", Dispatch: "fd", Rearm: "fd", Interest: "fd"},
     also={Disarm: "fd", Close: "fd", Abandon: "fd"},
+    opens={Triggered},
 )
 @value
 class RearmAllDirections:
@@ -374,11 +375,15 @@ class OutOfDescriptors:
         return Kept(after)
 
     def _owes(self, stream: int, more: int) -> OutOfDescriptors:
-        if stream in self.given_up:
+        if self.given_up and stream in self.given_up:
             return self
         bytes = self.owed.get(stream, 0) + more
         owed = self.owed.put(stream, bytes) if bytes > 0 else self.owed.drop(stream)
-        return self if owed is self.owed else replace(self, owed=owed)
+        if owed is self.owed:
+            return self
+        return OutOfDescriptors(
+            self.exhausted, self.failed, self.connected, self.accepted, owed, self.given_up, self.waiting
+        )
 
     def _sleeps(self) -> Progress:
         late = [stream for stream in self.owed if stream < self.accepted]

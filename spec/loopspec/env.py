@@ -21,7 +21,7 @@ from typing import assert_never
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import Map, value
 from loopspec.judge import Broken, Kept, Progress
-from loopspec.server import ALSO, ARCHITECTURES, WATCHES, ServerRule
+from loopspec.server import ALSO, ARCHITECTURES, OPENS, WATCHES, ServerRule
 from loopspec.trace import (
     AtRest,
     Await,
@@ -213,6 +213,7 @@ class WorkerProgresses:
     source="the network",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 @dataclass(frozen=True)
 class PeerArbitrary(ServerRule):

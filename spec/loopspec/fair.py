@@ -93,21 +93,25 @@ class BoundedWait:
     contended: bool = False
 
     def after(self, event: Event) -> Progress:
-        match event:
-            case WaitReturn(turn=turn, maxevents=maxevents):
-                waiting = self.waiting.after(event, _FRESH)
-                count = len(waiting.ready)
-                if not count:
-                    return BoundedWait(waiting)
-                return BoundedWait(_bounded(waiting, turn - count // -max(1, maxevents)), count > 1)
-            case WaitBegin(turn=turn):
-                ready = self.waiting.ready
-                if ready and min(ready.values()) <= turn:
-                    return self._starved(turn)
-                return Kept(BoundedWait(self.waiting)) if self.contended else self
-            case _:
-                waiting = self.waiting.after(event, _FRESH)
-                return self if waiting is self.waiting else BoundedWait(waiting, self.contended)
+        if type(event) is WaitBegin:
+            return self._turn_ends(event.turn)
+        waiting = self.waiting.after(event, _FRESH)
+        if type(event) is WaitReturn:
+            return self._turn_begins(waiting, event)
+        return self if waiting is self.waiting else BoundedWait(waiting, self.contended)
+
+    def _turn_begins(self, waiting: Waiting, event: WaitReturn) -> BoundedWait:
+        count = len(waiting.ready)
+        if not count:
+            return BoundedWait(waiting)
+        last = event.turn - count // -max(1, event.maxevents)
+        return BoundedWait(_bounded(waiting, last), count > 1)
+
+    def _turn_ends(self, turn: int) -> Progress:
+        ready = self.waiting.ready
+        if ready and min(ready.values()) <= turn:
+            return self._starved(turn)
+        return Kept(BoundedWait(self.waiting)) if self.contended else self
 
     def _starved(self, turn: int) -> Progress:
         starved = [thing for thing, bound in self.waiting.ready.items() if bound <= turn]
@@ -233,15 +237,20 @@ class StepsDifferByOne:
         match event:
             case Step():
                 return self._steps(event.task) if self.runners.get(event.task) else self
-            case Await(task=task, reason="checkpoint") | Spawn(task=task):
-                if task in self.runners or len(self.runners) >= _FOLLOWED:
-                    return self
-                ahead = Map({other: runner.steps for other, runner in self.runners.items()})
-                return StepsDifferByOne(self.runners.put(task, _Runner(0, ahead)))
-            case Await(task=task) | Done(task=task):
+            case Await() if event.reason != "checkpoint":
+                return self._without(event.task) if event.task in self.runners else self
+            case Await() | Spawn():
+                return self._follows(event.task)
+            case Done(task=task):
                 return self._without(task) if task in self.runners else self
             case _:
                 return self
+
+    def _follows(self, task: int) -> StepsDifferByOne:
+        if task in self.runners or len(self.runners) >= _FOLLOWED:
+            return self
+        ahead = Map({other: runner.steps for other, runner in self.runners.items()})
+        return StepsDifferByOne(self.runners.put(task, _Runner(0, ahead)))
 
     def _without(self, task: int) -> StepsDifferByOne:
         left = {
@@ -317,17 +326,17 @@ class NoneStarves:
                 return self if self.io else replace(self, io=True)
             case Run():
                 return self._ran(event.callback)
+            case TimerArm():
+                due = Due(max(event.at + event.delay, event.deadline), event.timer, event.turn)
+                return self._with(self.table, self.agenda.put(due), self.queued)
+            case Enqueue():
+                return self._queue(event.callback, event.turn)
+            case Post():
+                return self._queue(event.callback, event.turn + 1)
             case TimerFire(timer=timer):
                 return replace(self, agenda=self.agenda.drop(timer), timers=True)
-            case Enqueue(turn=turn, callback=callback):
-                return self._queue(callback, turn)
-            case Post(turn=turn, callback=callback):
-                return self._queue(callback, turn + 1)
-            case TimerArm(turn=turn, timer=timer, at=at, delay=delay, deadline=deadline):
-                due = Due(max(at + delay, deadline), timer, turn)
-                return self._with(self.table, self.agenda.put(due), self.queued)
-            case TimerCancel(timer=timer):
-                return self._with(self.table, self.agenda.drop(timer), self.queued)
+            case TimerCancel():
+                return self._with(self.table, self.agenda.drop(event.timer), self.queued)
             case Arm():
                 return self._with(armed(self.table, event), self.agenda, self.queued)
             case Disarm():
@@ -354,9 +363,10 @@ class NoneStarves:
 
     def _ran(self, callback: int) -> Progress:
         queued = self.queued.drop(callback)
-        if queued is not self.queued:
-            return replace(self, queued=queued, callbacks=True)
-        return replace(self, told_late=(*self.told_late[-63:], callback), callbacks=True)
+        told = self.told_late if queued is not self.queued else (*self.told_late[-63:], callback)
+        return NoneStarves(
+            self.table, self.agenda, queued, told, self.batch, self.now, self.io, self.timers, callbacks=True
+        )
 
     def _turn_ends(self, turn: int) -> Progress:
         if self.io and self.timers and self.callbacks:
@@ -475,6 +485,7 @@ class SilentClientDelaysNobody:
     source="",
     watches=server.WATCHES,
     also=server.ALSO,
+    opens=server.OPENS,
 )
 class SlowReaderDelaysNobody(server.ServerRule):
     """A client that does not read delays no other client."""

@@ -56,16 +56,17 @@ class KeepsSuffix:
         match event:
             case _ if self.over:
                 return self
-            case Write(data=data):
-                return KeepsSuffix(self.owed + data, self.partial)
-            case Await():
-                return KeepsSuffix(self.owed, partial=bool(self.owed))
-            case Receive(data=data):
+            case Write():
+                return KeepsSuffix(self.owed + event.data, self.partial)
+            case Receive():
+                data = event.data
                 if not self.owed.startswith(data):
                     return self._strayed(data)
                 left = self.owed[len(data) :]
                 after = KeepsSuffix(left, self.partial and bool(left))
                 return Kept(after) if self.partial and data else after
+            case Await():
+                return KeepsSuffix(self.owed, partial=bool(self.owed))
             case _:
                 return self
 
@@ -108,12 +109,12 @@ class HandedOver:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Write(data=data):
-                return HandedOver(self.owed + len(data))
-            case Receive(data=data):
-                left = self.owed - len(data)
+            case Write():
+                return HandedOver(self.owed + len(event.data))
+            case Receive():
+                left = self.owed - len(event.data)
                 after = HandedOver(left) if left > 0 else None
-                return Kept(after) if data and self.owed > 0 else after
+                return Kept(after) if event.data and self.owed > 0 else after
             case Room() if self.owed > 0:
                 return Broken(
                     f"what has been accepted for stream {event.stream} is with the kernel: there is room",
@@ -132,6 +133,7 @@ class HandedOver:
     source="asyncio StreamWriter.drain; CPython issue 116279",
     watches={HighWater: "stream", Buffered: "stream"},
     also={Write: "stream"},
+    opens={HighWater},
 )
 @value
 class BufferBounded:

@@ -83,12 +83,15 @@ _ABSENT = _Absent.ABSENT  # looked up once: to look it up in its class is a quar
 class Map(Generic[K, V]):
     """An immutable mapping. Equal and hashed by its entries; their order is not part of it."""
 
-    __slots__ = ("_entries", "_newer")
+    __slots__ = ("_entries", "_key", "_newer", "_value")
 
     def __init__(self, entries: dict[K, V] | None = None) -> None:
         """A map of ``entries``, a dict that becomes its own."""
         self._entries: dict[K, V] = {} if entries is None else entries
-        self._newer: tuple[Map[K, V], K, V | _Absent] | None = None  # who owns it, what is other there
+        self._newer: Map[K, V] | None = None  # to whom it was handed on
+        # What is other there: set along with it, each for itself, for a tuple would be a fifth of a put.
+        self._key: K
+        self._value: V | _Absent
 
     # -- reading
 
@@ -98,12 +101,13 @@ class Map(Generic[K, V]):
             return self._entries
         path = [self]
         while (newer := path[-1]._newer) is not None:
-            path.append(newer[0])
+            path.append(newer)
         entries = self._entries
         for version in path[-2::-1]:
             assert version._newer is not None
-            owner, key, value = version._newer
-            owner._newer, version._newer = (version, key, entries.get(key, _ABSENT)), None
+            owner, key, value = version._newer, version._key, version._value
+            owner._newer, owner._key, owner._value = version, key, entries.get(key, _ABSENT)
+            version._newer = None
             if isinstance(value, _Absent):
                 del entries[key]
             else:
@@ -158,7 +162,9 @@ class Map(Generic[K, V]):
         other: Map[K, V] = _new(Map)
         other._entries = entries
         other._newer = None
-        self._newer = (other, key, entries.get(key, _ABSENT))
+        self._newer = other
+        self._key = key
+        self._value = entries.get(key, _ABSENT)
         entries[key] = value
         return other
 
@@ -170,7 +176,9 @@ class Map(Generic[K, V]):
         other: Map[K, V] = _new(Map)
         other._entries = entries
         other._newer = None
-        self._newer = (other, key, entries.pop(key))
+        self._newer = other
+        self._key = key
+        self._value = entries.pop(key)
         return other
 
     def drop_all(self, keys: Iterable[K]) -> Map[K, V]:

@@ -15,7 +15,8 @@ enough to be proved that way, and their cost does not grow with the length of th
 Rules know nothing of each other, so it is all one in which order they read. A live stream is read event by
 event (:meth:`Judge.after`), a trace that is there already rule by rule (:meth:`Judge.read`): each reads all
 that it watches in a row, for a processor that turns to another rule at every step takes half as long again.
-Both say the same.
+And a rule that nothing in the trace concerns (``opens`` of the clause) is not turned to at all. Both say the
+same.
 
 Whether a clause was *exercised* is the rule's own business: it answers :class:`Kept` when the premise of
 the clause came true and the clause held. A clause whose premise never came true has shown nothing, and
@@ -24,9 +25,12 @@ its verdict says so. After a violation the judge goes on, from the state that th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from operator import attrgetter, length_hint
 from typing import NamedTuple, Protocol, TypeAlias, final
 
@@ -117,15 +121,20 @@ class _Slices:
     """One clause as it is read: ``whole`` is the state of a rule for the whole trace; of others, ``open``
     holds by key the slices whose state is another than the first, which all share. What slices an event
     concerns ``one`` and ``many`` say, by its type: of all types that the rule reads, or of none. ``queue`` is
-    what is to be read in a row."""
+    what is to be read in a row, and shared by all rules that read the same types."""
 
     finding: Finding
     first: Monitor
     whole: Monitor
+    queue: list[Event]
     open: dict[object, Monitor] = field(default_factory=dict)
     one: dict[type, Key] = field(default_factory=dict)
     many: dict[type, Keys] = field(default_factory=dict)
-    queue: list[Event] = field(default_factory=list)
+
+    def asleep(self, kinds: set[type]) -> bool:
+        """Whether events of these types leave everything as it is."""
+        opens = self.finding.clause.opens
+        return opens is not None and opens.isdisjoint(kinds) and self.whole is self.first and not self.open
 
 
 class _Refused(NamedTuple):
@@ -136,6 +145,10 @@ class _Refused(NamedTuple):
     rank: int  # which clause
     event: Event
     news: Broken
+
+
+_attribute: Callable[[str], Key] = cache(attrgetter)
+"""What gives an attribute of an event; the same object for the same attribute."""
 
 
 def _keys(slices: _Slices, slice: Slice) -> Keys:
@@ -159,7 +172,8 @@ class Judge:
         self.position = 0
         self.violations: list[Violation] = []
         self._slices: list[_Slices] = []
-        self._queues: dict[type, list[list[Event]]] = {cls: [] for cls in EVENTS.values()}
+        self._queues: dict[frozenset[type], list[Event]] = {}
+        self._queued: dict[type, list[list[Event]]] = {cls: [] for cls in EVENTS.values()}
         self._whole: dict[type, list[_Slices]] = {cls: [] for cls in EVENTS.values()}
         self._one: dict[type, list[tuple[_Slices, Key]]] = {cls: [] for cls in EVENTS.values()}
         self._many: dict[type, list[tuple[_Slices, Keys]]] = {cls: [] for cls in EVENTS.values()}
@@ -168,18 +182,25 @@ class Judge:
                 continue
             observable = all(cls.__name__ in shows for cls in entry.watches)
             first: Monitor = entry.rule()  # type: ignore[assignment]
-            slices = _Slices(Finding(entry, observable), first, first)
+            reads = {**entry.watches, **entry.also} if observable else {}
+            slices = _Slices(Finding(entry, observable), first, first, self._queue(frozenset(reads)))
             self._slices.append(slices)
-            if observable:
-                for cls, slice in {**entry.watches, **entry.also}.items():
-                    self._subscribe(slices, cls, slice)
+            for cls, slice in reads.items():
+                self._subscribe(slices, cls, slice)
+
+    def _queue(self, reads: frozenset[type]) -> list[Event]:
+        queue = self._queues.get(reads)
+        if queue is None:
+            queue = self._queues[reads] = []
+            for cls in reads:
+                self._queued[cls].append(queue)
+        return queue
 
     def _subscribe(self, slices: _Slices, cls: type, slice: Slice) -> None:
-        self._queues[cls].append(slices.queue)
         if slice is None:
             self._whole[cls].append(slices)
         elif isinstance(slice, str) and slice != EVERY:
-            slices.one[cls] = attrgetter(slice)
+            slices.one[cls] = _attribute(slice)
             self._one[cls].append((slices, slices.one[cls]))
         else:
             slices.many[cls] = _keys(slices, slice)
@@ -249,18 +270,25 @@ class Judge:
     def read(self, events: Iterable[Event]) -> None:
         """Read ``events``, which are held together meanwhile, rule by rule: as :meth:`after` reads them."""
         trace = tuple(events)
-        for event in trace:
-            for queue in self._queues[type(event)]:
-                queue.append(event)
-        refused: list[_Refused] = []
-        for rank, slices in enumerate(self._slices):
-            if slices.queue:
-                refused += self._refused(slices, rank, trace)
-                slices.queue.clear()
+        with _uncollected():
+            refused = self._read_in_rows(trace)
         refused.sort(key=lambda each: each[:3])
         for each in refused:
             self._refuse(self._slices[each.rank].finding, each.position, each.event, each.news)
         self.position += len(trace)
+
+    def _read_in_rows(self, trace: Sequence[Event]) -> list[_Refused]:
+        for event in trace:
+            for queue in self._queued[type(event)]:
+                queue.append(event)
+        kinds = set(map(type, trace))
+        refused: list[_Refused] = []
+        for rank, slices in enumerate(self._slices):
+            if slices.queue and not slices.asleep(kinds):
+                refused += self._refused(slices, rank, trace)
+        for queue in self._queues.values():
+            queue.clear()
+        return refused
 
     def _refused(self, slices: _Slices, rank: int, trace: Sequence[Event]) -> list[_Refused]:
         """Have one rule read its queue, which is of ``trace``; what it refuses."""
@@ -297,6 +325,20 @@ class Judge:
 
 # --- many events in a row -----------------------------------------------------------------------------
 
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """What a rule makes is let go of at once, and has no cycles: a collector that goes by how much is made
+    would look through the trace again and again, and find nothing."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 _Found: TypeAlias = list[tuple[int, Event, Broken]]
 """What a rule has refused of its queue: the place there, the event, and why."""
 
@@ -328,23 +370,37 @@ def _read_slices(slices: _Slices) -> _Found:
     found: _Found = []
     first, exercised, open = slices.first, 0, slices.open
     left = iter(slices.queue)
-    for event in left:
-        key_of = slices.one.get(type(event))
-        for key in (key_of(event),) if key_of is not None else slices.many[type(event)](event):
-            state = open.get(key, first)
-            progress = state.after(event)
-            if progress is state:
-                continue
-            if type(progress) is Kept:
-                exercised += 1
-                progress = progress.next
-            elif type(progress) is Broken:
-                exercised += 1
-                found.append((len(slices.queue) - length_hint(left) - 1, event, progress))
-                progress = progress.next
-            if progress is None:
-                open.pop(key, None)
-            else:
-                open[key] = progress
+    for key, event in _keyed(slices, left):
+        state = open.get(key, first)
+        progress = state.after(event)
+        if progress is state:
+            continue
+        if type(progress) is Kept:
+            exercised += 1
+            progress = progress.next
+        elif type(progress) is Broken:
+            exercised += 1
+            found.append((len(slices.queue) - length_hint(left) - 1, event, progress))
+            progress = progress.next
+        if progress is None:
+            open.pop(key, None)
+        else:
+            open[key] = progress
     slices.finding.exercised += exercised
     return found
+
+
+def _keyed(slices: _Slices, left: Iterator[Event]) -> Iterator[tuple[object, Event]]:
+    """The events ``left`` of a rule's queue, each with the key of a slice that it concerns: the next is taken
+    when the one before has been read, since which slices are open may depend on it."""
+    one, many = slices.one, slices.many
+    if not many:
+        keys = {*one.values()}
+        if len(keys) == 1:
+            return zip(map(keys.pop(), slices.queue), left, strict=True)
+        return zip([one[type(event)](event) for event in slices.queue], left, strict=True)
+    return (
+        (key, event)
+        for event in left
+        for key in ((one[type(event)](event),) if type(event) in one else many[type(event)](event))
+    )

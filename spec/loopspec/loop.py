@@ -10,7 +10,7 @@ Where a sentence admits several readings, the rule takes the one that no correct
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, assert_never
+from typing import Literal, NamedTuple, TypeAlias, assert_never
 
 from loopspec import descriptors
 from loopspec.clause import Kind, Level, Profile, clause
@@ -608,12 +608,12 @@ class CallbackFifo:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Enqueue(callback=callback):
-                return self._queue(callback, LOOP_THREAD)
-            case Post(callback=callback, thread=thread):
-                return self._queue(callback, thread)
-            case Run(callback=callback):
-                return self._runs(callback)
+            case Enqueue():
+                return self._queue(event.callback, LOOP_THREAD)
+            case Run():
+                return self._runs(event.callback)
+            case Post():
+                return self._queue(event.callback, event.thread)
             case _:
                 return self
 
@@ -629,32 +629,25 @@ class CallbackFifo:
             return CallbackFifo(self.queued, late, self.place)
         place, thread = self.queued[callback]
         mates = {its: other for other, (its, whose) in self.queued.items() if whose == thread}
-        overtaken = sorted(its for its in mates if its < place)
-        gone = [mates[its] for its in (*overtaken, place)]
-        left = CallbackFifo(self.queued.drop_all(gone), self.told_late, self.place)
-        if overtaken:
-            return Broken(
-                f"callback {gone[0]}, which thread {thread} queued earlier, runs first",
-                f"callback {callback} ran before it",
-                left,
-            )
-        return Kept(left) if len(mates) > 1 else left
+        first = min(mates)
+        if first == place:
+            left = CallbackFifo(self.queued.drop(callback), self.told_late, self.place)
+            return Kept(left) if len(mates) > 1 else left
+        gone = [other for its, other in mates.items() if its <= place]
+        return Broken(
+            f"callback {mates[first]}, which thread {thread} queued earlier, runs first",
+            f"callback {callback} ran before it",
+            CallbackFifo(self.queued.drop_all(gone), self.told_late, self.place),
+        )
 
 
 # --- waiters ------------------------------------------------------------------------------------------
 
 
-class _Waiter(NamedTuple):
-    """Who waits: a registration's handler, or a task."""
+_Waiter: TypeAlias = tuple[Literal["registration", "task"], int]
+"""Who waits: a registration's handler, or a task."""
 
-    kind: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.number}"
-
-
-Channel = tuple[int, Direction]
+Channel: TypeAlias = tuple[int, Direction]
 
 
 @clause(
@@ -697,9 +690,13 @@ class OneWaiterPerDirection:
     def after(self, event: Event) -> Progress:
         match event:
             case Step():
-                return self._steps(_Waiter("task", event.task))
-            case Await(reason="read" | "write" as direction, key=stream, task=task):
-                return self._with((stream, direction), _Waiter("task", task))
+                return self._steps(("task", event.task))
+            case Await():
+                match event.reason:
+                    case "read" | "write" as direction:
+                        return self._with((event.key, direction), ("task", event.task))
+                    case _:
+                        return self
             case End():
                 if self.resumed.get(event.task) is None:
                     return self
@@ -708,10 +705,11 @@ class OneWaiterPerDirection:
                 return self._begins()
             case WaitReturn():
                 return replace(self, asleep=False) if self.asleep else self
-            case Arm(stream=stream, direction=direction, registration=registration):
-                return self._arms((stream, direction), _Waiter("registration", registration))
+            case Arm():
+                channel = event.stream, event.direction
+                return self._arms(channel, ("registration", event.registration))
             case Disarm(registration=registration):
-                return self._without(_Waiter("registration", registration))
+                return self._without(("registration", registration))
             case Refuse(stream=stream, direction=direction):
                 return Kept(self) if (stream, direction) in self.waiters else self
             case Close(stream=stream) | Abandon(stream=stream):
@@ -728,7 +726,7 @@ class OneWaiterPerDirection:
             self.waiters.put(channel, (*others, waiter)),
             self.channels.put(waiter, channel),
             self.crowded.put(channel, None) if others else self.crowded,
-            self.resumed if waiter.kind == "registration" else self.resumed.drop(waiter.number),
+            self.resumed if waiter[0] == "registration" else self.resumed.drop(waiter[1]),
             self.asleep,
             self.ahead,
         )
@@ -748,7 +746,7 @@ class OneWaiterPerDirection:
         )
 
     def _arms(self, channel: Channel, waiter: _Waiter) -> Progress:
-        first = [other for other in self.waiters.get(channel, ()) if other.kind == "registration"]
+        first = [other for other in self.waiters.get(channel, ()) if other[0] == "registration"]
         if not first:
             return self._with(channel, waiter)
         after = self._without(first[0])._with(channel, waiter)
@@ -764,7 +762,7 @@ class OneWaiterPerDirection:
             after = replace(after, ahead=None)
         if first:
             return after
-        return replace(after, resumed=self.resumed.put(waiter.number, channel))
+        return replace(after, resumed=self.resumed.put(waiter[1], channel))
 
     def _ends(self, task: int, *, served: bool) -> Progress:
         channel = self.resumed[task]
@@ -772,7 +770,7 @@ class OneWaiterPerDirection:
         first = self.waiters.get(channel)
         if not served or first is None:
             return after
-        return replace(after, ahead=(channel, first[0], _Waiter("task", task)))
+        return replace(after, ahead=(channel, first[0], ("task", task)))
 
     def _begins(self) -> Progress:
         after = replace(self, asleep=True) if self.crowded else self
@@ -804,8 +802,8 @@ class OneWaiterPerDirection:
 def _let_in(channel: Channel, first: _Waiter, second: _Waiter, after: OneWaiterPerDirection) -> Broken:
     stream, direction = channel
     return Broken(
-        f"a second waiter to {direction} stream {stream} is refused: {first} waits",
-        f"{second} was let in",
+        f"a second waiter to {direction} stream {stream} is refused: {first[0]} {first[1]} waits",
+        f"{second[0]} {second[1]} was let in",
         after,
     )
 
@@ -837,8 +835,10 @@ class CloseSettlesWaiters:
         match event:
             case Step():
                 return self._resumed(event.task)
-            case Await(reason="read" | "write", task=task, key=stream):
-                waits = self.waits.put(task, stream)
+            case Await():
+                if event.reason not in ("read", "write"):
+                    return self
+                waits = self.waits.put(event.task, event.key)
                 return CloseSettlesWaiters(waits, self.owed, self.settled, self.waiting)
             case End():
                 settled = self.settled.drop(event.task)
@@ -920,8 +920,12 @@ class HupNeverDiscards:
             case Step():
                 channel = self.waits.get(event.task)
                 return self if channel is None else self._resumed(event.task, channel)
-            case Await(reason="read" | "write" as direction, task=task, key=stream):
-                return self._waits((stream, direction), task)
+            case Await():
+                match event.reason:
+                    case "read" | "write" as direction:
+                        return self._waits((event.key, direction), event.task)
+                    case _:
+                        return self
             case Send():
                 stream = event.stream
                 unread = self.unread.put(stream, self.unread.get(stream, 0) + len(event.data))
@@ -1034,11 +1038,13 @@ class RdhupEndsReadingOnly:
                 return self._owing(len(event.data)) if self.echo else self
             case Write():
                 return self if self.echo else self._owing(len(event.data))
-            case Receive(data=b"") if self.half:
-                return self._ends("the stream has ended") if self.shut or self.echo else None
-            case Receive():
+            case Receive() if event.data:
                 after = self._owing(-len(event.data))
-                return Kept(after) if self.half and event.data else after
+                return Kept(after) if self.half else after
+            case Receive():
+                if not self.half:
+                    return self
+                return self._ends("the stream has ended") if self.shut or self.echo else None
             case Connect(echo=echo):
                 return self if echo is self.echo else replace(self, echo=echo)
             case HalfClose():
@@ -1128,30 +1134,30 @@ class WaitTimeout:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case Step(task=task, at=at):
-                sleepers, tasks = self.sleepers.drop(task), self.tasks.drop(task)
+            case Step():
+                at, sleepers, tasks = event.at, self.sleepers.drop(event.task), self.tasks.drop(event.task)
                 if at == self.now and not self.polls and tasks is self.tasks and sleepers is self.sleepers:
                     return self  # whatever it has waited for, it was ready when the loop polled
                 return replace(self, sleepers=sleepers, tasks=tasks, now=at, polls=0)
-            case Await(task=task, reason=reason, key=key):
-                match reason:
+            case Await():
+                match event.reason:
                     case "checkpoint":
-                        return replace(self, tasks=self.tasks.put(task, None))
+                        return replace(self, tasks=self.tasks.put(event.task, None))
                     case "sleep":
-                        return replace(self, sleepers=self.sleepers.put(task, key))
+                        return replace(self, sleepers=self.sleepers.put(event.task, event.key))
                     case _:
                         return self
-            case Enqueue(callback=callback) | Post(callback=callback):
-                if callback in self.told_late:
+            case TimerArm():
+                return replace(self, agenda=self.agenda.put(Due(event.deadline, event.timer, event.turn)))
+            case Enqueue() | Post():
+                if event.callback in self.told_late:
                     return self
-                return self._queueing(self.queued.put(callback, None), self.told_late)
-            case Run(callback=callback):
-                queued = self.queued.drop(callback)
+                return self._queueing(self.queued.put(event.callback, None), self.told_late)
+            case Run():
+                queued = self.queued.drop(event.callback)
                 if queued is not self.queued:
                     return self._queueing(queued, self.told_late)
-                return self._queueing(queued, (*self.told_late[1 - _REMEMBERED :], callback))
-            case TimerArm(turn=turn, timer=timer, deadline=deadline):
-                return replace(self, agenda=self.agenda.put(Due(deadline, timer, turn)))
+                return self._queueing(queued, (*self.told_late[1 - _REMEMBERED :], event.callback))
             case TimerCancel(timer=timer) | TimerFire(timer=timer):
                 return replace(self, agenda=self.agenda.drop(timer), polls=0)
             case WaitReturn(at=at, batch=batch):
@@ -1270,14 +1276,14 @@ class EarlyReturnMovesNothing:
         match event:
             case Dispatch() | Step() | Run() | RpcSettle():
                 return replace(self, moved=True) if self.early and not self.moved else self
-            case WaitReturn(at=at, batch=batch):
-                return replace(self, now=at, moved=bool(batch))
-            case WaitBegin(timeout=timeout):
-                return self._waits(timeout)
+            case WaitReturn():
+                return replace(self, now=event.at, moved=bool(event.batch))
+            case WaitBegin():
+                return self._waits(event.timeout)
             case Interrupted():
                 return replace(self, early=True)
-            case TimerArm(timer=timer, deadline=deadline):
-                return self._moved(self.deadlines.put(timer, deadline))
+            case TimerArm():
+                return self._moved(self.deadlines.put(event.timer, event.deadline))
             case TimerCancel(timer=timer):
                 return self._moved(self.deadlines.drop(timer))
             case TimerFire(timer=timer, at=at):
@@ -1471,6 +1477,7 @@ its waiter, and one that is spurious."""
     source="dup and close: epoll(7) Q6",
     watches={Abandon: "fd", WaitReturn: _numbers},
     also={Arm: "fd", Refuse: "fd", Quiescent: EVERY},
+    opens={Abandon},
 )
 @value
 class CloseBehindTheBack:
@@ -1518,6 +1525,7 @@ class CloseBehindTheBack:
         WaitReturn: EVERY,
         Suspend: EVERY,
     },
+    opens={Snatch},
 )
 @value
 class EventIsAHint:

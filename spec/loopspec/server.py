@@ -306,6 +306,7 @@ def _named(streams: tuple[int, ...]) -> str:
 
 WATCHES: Final[dict[type, Slice]] = dict.fromkeys((Serves, AtRest, Connect, Send, Receive))
 ALSO: Final[dict[type, Slice]] = dict.fromkeys((Hold, Free, Crash, HalfClose, StopReading, Leave, Reset))
+OPENS: Final = frozenset({Serves})
 
 
 @dataclass(frozen=True)
@@ -382,6 +383,7 @@ def _counted(what: str, number: int, low: int, high: int) -> tuple[str, str] | N
     source="recv(fd1), recv(fd2), …",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 class SequentialStarves(ServerRule):
     """A server that calls blocking recv on one client after another starves the second while the first is
@@ -418,6 +420,7 @@ class SequentialStarves(ServerRule):
     source="multi-process",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 class ProcessIsolates(ServerRule):
     """A process per client serves each client whatever the others do, and a crash of one ends no other."""
@@ -437,6 +440,7 @@ class ProcessIsolates(ServerRule):
     source="multi-thread",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 class ThreadShares(ServerRule):
     """A thread per client serves each client whatever the others do; its thread count grows with its
@@ -461,6 +465,7 @@ class ThreadShares(ServerRule):
     source="event loop",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 class LoopOneThread(ServerRule):
     """An event-driven server serves all clients on one thread."""
@@ -481,6 +486,7 @@ class LoopOneThread(ServerRule):
     source="event loop and I/O",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 @dataclass(frozen=True)
 class BlockingHandlerStopsAll(ServerRule):
@@ -518,6 +524,7 @@ class BlockingHandlerStopsAll(ServerRule):
     source="reactor pattern",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 class HandlersOnWorkers(ServerRule):
     """In the reactor the loop thread only multiplexes and dispatches; handlers run on workers, and a slow
@@ -540,6 +547,7 @@ class HandlersOnWorkers(ServerRule):
     source="coroutines",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 class LooksSynchronous(ServerRule):
     """The coroutine server is the sequential server's code with `await`, and keeps every promise of the
@@ -618,6 +626,7 @@ def _definitions(source: str) -> dict[str, str]:
     source="",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 class SameAnswers(ServerRule):
     """For one script of client actions every architecture that does not starve gives every client the same
@@ -648,6 +657,7 @@ class SameAnswers(ServerRule):
     source="network refinement",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 class OneAtATime(ServerRule):
     """What the clients see could have been produced by a server that serves them one at a time."""
@@ -677,6 +687,7 @@ class OneAtATime(ServerRule):
     source="",
     watches=WATCHES,
     also=ALSO,
+    opens=OPENS,
 )
 @dataclass(frozen=True)
 class LeaksNothing(ServerRule):

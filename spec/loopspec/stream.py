@@ -48,7 +48,8 @@ class BytesPrefix:
                 if sent is None:
                     return self
                 if sent.startswith(data):
-                    return self._arrived(data, self._with(self.inbound, sent[len(data) :]))
+                    after = self._with(self.inbound, sent[len(data) :])
+                    return Kept(after) if data else after
                 return self._strayed(f"client {event.stream}", data, sent, self._with(self.inbound, None))
             case Read():
                 data, sent = event.data, self.inbound
@@ -57,8 +58,8 @@ class BytesPrefix:
                 place = sent.find(data) if self.rivals else 0
                 if place >= 0 and sent.startswith(data, place):
                     left = sent[:place] + sent[place + len(data) :]
-                    after = self._with(left, self.outbound)
-                    return self._arrived(data, after if left else replace(after, reader=None, rivals=False))
+                    after = self._with(left, self.outbound) if left else self._all_read()
+                    return Kept(after) if data else after
                 return self._strayed("the server", data, sent, self._with(None, self.outbound))
             case Send() if not self.echo:
                 return self if self.inbound is None else self._with(self.inbound + event.data, self.outbound)
@@ -68,18 +69,21 @@ class BytesPrefix:
                 return self._with(self.inbound, self.outbound + event.data)
             case Connect(echo=True):
                 return BytesPrefix(echo=True)
-            case Await(task=task, reason="read") if self.reader is None:
-                return replace(self, reader=task)
-            case Await(task=task, reason="read") if task != self.reader and not self.rivals:
-                return replace(self, rivals=True)
+            case Await():
+                return self._awaited(event.task) if event.reason == "read" else self
             case _:
                 return self
 
+    def _awaited(self, task: int) -> BytesPrefix:
+        if self.reader is None:
+            return BytesPrefix(self.inbound, self.outbound, self.echo, task, self.rivals)
+        return self if task == self.reader or self.rivals else replace(self, rivals=True)
+
+    def _all_read(self) -> BytesPrefix:
+        return BytesPrefix(b"", self.outbound, self.echo)
+
     def _with(self, inbound: bytes | None, outbound: bytes | None) -> BytesPrefix:
         return BytesPrefix(inbound, outbound, self.echo, self.reader, self.rivals)
-
-    def _arrived(self, data: bytes, after: BytesPrefix) -> Progress:
-        return Kept(after) if data else after
 
     def _strayed(self, who: str, data: bytes, sent: bytes, after: BytesPrefix) -> Progress:
         return Broken(
@@ -150,12 +154,15 @@ class EofAfterData:
                 return replace(self, ended=self.ended | {"shut"})
             case Leave() | Reset():
                 return replace(self, ended=self.ended | {"gone"})
-            case Await(task=task, reason="read") if self.reader is None:
-                return replace(self, reader=task)
-            case Await(task=task, reason="read") if task != self.reader:
-                return replace(self, ended=self.ended | {"gone"})
+            case Await():
+                return self._awaited(event.task) if event.reason == "read" else self
             case _:
                 return self
+
+    def _awaited(self, task: int) -> EofAfterData:
+        if self.reader is None:
+            return EofAfterData(self.inbound, self.outbound, self.carried, self.ended, task)
+        return self if task == self.reader else replace(self, ended=self.ended | {"gone"})
 
     def _ends(self, who: str, missing: int) -> Progress:
         if missing > 0:

@@ -49,18 +49,18 @@ class NeverEarly:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case TimerArm(turn=turn, timer=timer, at=at, delay=delay, deadline=deadline):
-                due = Due(max(at + delay, deadline), timer, turn)
+            case TimerArm():
+                due = Due(max(event.at + event.delay, event.deadline), event.timer, event.turn)
                 return NeverEarly(self.agenda.put(due), self.now, self.fired)
-            case TimerFire(timer=timer, at=at):
-                return self._fires(timer, at)
-            case TimerCancel(timer=timer):
-                return NeverEarly(self.agenda.drop(timer), self.now, self.fired)
-            case WaitReturn(at=at):
-                return NeverEarly(self.agenda, at, self.fired)
-            case WaitBegin(turn=turn):
+            case TimerFire():
+                return self._fires(event.timer, event.at)
+            case TimerCancel():
+                return NeverEarly(self.agenda.drop(event.timer), self.now, self.fired)
+            case WaitReturn():
+                return NeverEarly(self.agenda, event.at, self.fired)
+            case WaitBegin():
                 first = self.agenda.first
-                return self if first is None or first.deadline > self.now else self._turn_ends(turn)
+                return self if first is None or first.deadline > self.now else self._turn_ends(event.turn)
             case _:
                 return self
 
@@ -147,12 +147,12 @@ class DeadlineThenArming:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case TimerArm(turn=turn, timer=timer, deadline=deadline):
-                return DeadlineThenArming(self.agenda.put(Due(deadline, timer, turn)))
-            case TimerFire(turn=turn, timer=timer, at=at):
-                return self._fires(turn, timer, at)
-            case TimerCancel(timer=timer):
-                return DeadlineThenArming(self.agenda.drop(timer))
+            case TimerArm():
+                return DeadlineThenArming(self.agenda.put(Due(event.deadline, event.timer, event.turn)))
+            case TimerFire():
+                return self._fires(event.turn, event.timer, event.at)
+            case TimerCancel():
+                return DeadlineThenArming(self.agenda.drop(event.timer))
             case _:
                 return self
 
@@ -232,7 +232,8 @@ class MonotonicAtCall:
 
     def after(self, event: Event) -> Progress:
         match event:
-            case TimerArm(timer=timer, at=at, delay=delay, deadline=deadline):
+            case TimerArm():
+                timer, at, delay, deadline = event.timer, event.at, event.delay, event.deadline
                 after = MonotonicAtCall(at)
                 if at < self.latest:
                     return Broken("a clock that does not run back", f"{self.latest} ns, then {at} ns", after)

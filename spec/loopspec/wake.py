@@ -249,6 +249,7 @@ class SignalNotLost:
     source="netty SingleThreadEventExecutor.execute; CPython gh-105829",
     watches={Closed: None, RefusePost: None, Post: None, Run: None},
     also={Closing: None},
+    opens={Closed, Closing, RefusePost},
 )
 @value
 class PostAfterClose:

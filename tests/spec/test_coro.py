@@ -193,6 +193,28 @@ def test_a_step_that_does_nothing_shows_nothing_and_who_was_not_started_ends_out
     assert exercised(SWITCH, STEP, STEP, Begin(1, 0, "sleep"), DONE, unstarted) == 1
 
 
+@pytest.mark.clause(SWITCH, "038a7145")
+@pytest.mark.parametrize(
+    "between",
+    [
+        (ITS_STEP, ITS_YIELD, Step(1, 2, 0), Await(1, 2, "checkpoint", 2)),
+        (ITS_STEP, Step(1, 2, 0), Await(1, 2, "checkpoint", 2)),
+    ],
+    ids=["one after another", "one within another"],
+)
+def test_a_task_that_two_others_have_broken_into_is_refused(between: tuple[Event, ...]) -> None:
+    """Given a step in which two others begin, of which the second, too, may break into the first, when the
+    task goes on, then it is refused: whom the last step broke into is not all that there is."""
+    trace = STEP, *between, YIELD
+    assert refused(SWITCH, *trace) == refusal(
+        SWITCH,
+        trace,
+        len(trace) - 1,
+        "task 0 alone runs from its resumption to its next await",
+        "another task ran in between",
+    )
+
+
 # --- what a resumption is owed to -----------------------------------------------------------------------
 
 

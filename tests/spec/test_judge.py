@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import pytest
 from hypothesis import given
@@ -13,8 +14,16 @@ from loopspec.clause import Clause, Kind, Level, Profile, Slice, register
 from loopspec.judge import Broken, Judge, Kept, Progress, Verdict, Violation
 from loopspec.trace import EVENTS, Event, Post, Quiescent, Run, WaitReturn
 from tests.spec.busy import Busy
+from tests.spec.strange import strange
 
 EVERYTHING = frozenset(EVENTS)
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A rule's state, as the register, which knows rules that read no trace as well, does not tell it."""
+
+    def after(self, event: Event, /) -> Progress: ...
 
 
 class Counting(NamedTuple):
@@ -104,6 +113,66 @@ def test_an_event_that_a_rule_reads_only_where_it_is_shown_is_not_needed() -> No
     clause = rule({Run: None}, {Post: None})
     judge = judged(clause, Run(1, 0), Post(1, 1, "a"), shows=EVERYTHING - {"Post"})
     assert judge.findings["A.B.C"].verdict is Verdict.PASS
+
+
+def test_a_rule_is_not_turned_to_where_nothing_leads_it_out_of_its_first_state() -> None:
+    """Given a rule that only a quiescence opens, which makes a call of it show, when it reads in a row, then
+    it is called from the first read on in which there is one."""
+    called: list[Event] = []
+
+    class Calls(NamedTuple):
+        def after(self, event: Event) -> Progress:
+            called.append(event)
+            return Counting()
+
+    clause = replace(
+        rule({Run: None, Quiescent: None}), rule=Calls, opens=frozenset({Quiescent}), id="A.B.CALLS"
+    )
+    judge = Judge([clause], EVERYTHING)
+    judge.read([Run(1, 0), Run(1, 1)])
+    assert called == []
+    judge.read([Run(1, 2), Quiescent(1)])
+    judge.read([Run(1, 3)])
+    assert called == [Run(1, 2)]
+    assert (judge.position, judge.findings["A.B.CALLS"].exercised) == (5, 1)
+
+
+def test_a_rule_of_slices_reads_on_while_one_is_open() -> None:
+    clause = replace(rule({Run: "callback", Quiescent: "*"}), opens=frozenset({Run}))
+    judge = Judge([clause], EVERYTHING)
+    judge.read([Quiescent(1)])
+    judge.read([Run(1, 0)])
+    judge.read([Quiescent(1)])
+    judge.read([Quiescent(1)])
+    assert positions(judge) == [3]
+
+
+@pytest.mark.parametrize("id", [id for id, entry in register().items() if entry.opens is not None])
+def test_what_does_not_open_a_rule_leaves_its_first_state_as_it_is(id: str) -> None:
+    """Given strange events of all types that the rule reads but those that open it, when its first state
+    reads one, then it stays, or its slice is closed."""
+    entry = register()[id]
+    assert entry.opens is not None
+    reads = {*entry.watches, *entry.also}
+    assert entry.opens <= reads
+    first = entry.rule()
+    assert isinstance(first, Watching)
+    types = sorted(reads - entry.opens, key=lambda cls: cls.__name__)
+    for seed in range(8):
+        for event in strange(types, 64, seed):
+            assert first.after(event) in (first, None)
+
+
+def test_the_collector_is_put_back_as_it_was() -> None:
+    judge = Judge([rule({Run: None})], EVERYTHING)
+    before = gc.isenabled()
+    try:
+        for wanted in (True, False):
+            gc.enable() if wanted else gc.disable()
+            judge.read([Run(1, 0)])
+            assert gc.isenabled() is wanted
+    finally:
+        gc.enable() if before else gc.disable()
 
 
 def test_what_is_read_rule_by_rule_is_told_in_the_order_of_events() -> None:

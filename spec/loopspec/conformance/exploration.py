@@ -39,6 +39,8 @@ from loopspec.judge import Judge, Violation
 from loopspec.trace import Event
 
 _FORMAT = 1
+_COLLECT_EVERY = 4
+"""A collection costs something by itself, and what four runs leave is still in the processor's cache."""
 _COLLECT_ALL_EVERY = 20_000
 _TELL_EVERY = 0.25
 _PATIENCE = 3
@@ -205,7 +207,8 @@ def explore(
             if interrupted() or budget.is_spent(search.met.schedules):
                 ended = "interrupted" if interrupted() else "stopped"
                 break
-            gc.collect(0 if search.met.schedules % _COLLECT_ALL_EVERY else 2)
+            if search.met.schedules % _COLLECT_EVERY == 0:
+                gc.collect(0 if search.met.schedules % _COLLECT_ALL_EVERY else 2)
             now = time.monotonic()
             if now - told >= _TELL_EVERY:
                 met = search.met
@@ -309,7 +312,7 @@ def attended(played: Callable[[], int]) -> Iterator[None]:
 
 @contextmanager
 def _collecting_by_hand() -> Iterator[None]:
-    """Every run leaves a loop's worth of cycles and keeps nothing: so they are let go of between two runs,
+    """Every run leaves a loop's worth of cycles and keeps nothing: so they are let go of between runs,
     while they are still in the processor's cache, and what was there before is not looked at again."""
     before = gc.isenabled()
     gc.disable()

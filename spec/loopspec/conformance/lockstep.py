@@ -491,7 +491,7 @@ class Lockstep:
         self._entered = 0
         self._groups = Groups(self)
         self._forgotten: list[weakref.ref[_Stepped]] = []
-        self._services = Services(self)
+        self._services = self._served()
         self._listener: socket.socket | None = None
         self._accepting: ToldListener | None = None  # the same, where it tells of what it accepts
         self._dialling = Dialling(self)
@@ -518,7 +518,7 @@ class Lockstep:
         """Run the scenario on a new loop."""
         if self._scenario.rehearsed:
             self.tell(self._rehearsed(make))
-        with self._alarm(), self._crew.watching(), begun_asleep():
+        with self._alarm(), self._among_threads():
             self._loop = make(self)
             self._sharing = Sharing(self, self._loop.primitives())
             try:
@@ -619,6 +619,17 @@ class Lockstep:
 
     def _alarm(self) -> AbstractContextManager[None]:
         return self._on_watch()
+
+    def _among_threads(self) -> AbstractContextManager[None]:
+        return self._watching_threads()
+
+    @contextmanager
+    def _watching_threads(self) -> Iterator[None]:
+        with self._crew.watching(), begun_asleep():
+            yield
+
+    def _served(self) -> Services:
+        return Services(self)
 
     @contextmanager
     def _on_watch(self) -> Iterator[None]:

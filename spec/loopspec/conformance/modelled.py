@@ -39,7 +39,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
 from struct import Struct
-from typing import Final, Literal, Protocol, Self
+from typing import Final, Literal, NamedTuple, Protocol, Self
 
 from loopspec import trace
 from loopspec.conformance import scenario as script
@@ -69,7 +69,7 @@ from loopspec.conformance.simulated import (
     SimulatedWaker,
     tight,
 )
-from loopspec.kernel.calls import Call, Close, Dup, OpenFile
+from loopspec.kernel.calls import Call, Close, Dup, OpenEpoll, OpenFile
 from loopspec.kernel.law import NotModelledError
 from loopspec.kernel.state import IN, OUT, Buffer, Errno, Limits, Mask
 from loopspec.trace import Event
@@ -395,7 +395,7 @@ class _Poller(SimulatedPoller):
     def __init__(
         self, kernel: _Kernel, wait: Callable[[Watched, float | None, int], list[tuple[int, int]]]
     ) -> None:
-        super().__init__(kernel, kernel.poller().number)
+        super().__init__(kernel, kernel.opened(OpenEpoll)[0])
         self._wait = wait
         self._model = kernel
 
@@ -501,7 +501,17 @@ def _actor(act: script.Act) -> str:
             return type(act).__name__
 
 
+class _Following(NamedTuple):
+    """The places in the script of what each actor does next, in the script's order; ``awake`` has those of
+    whoever can act while the loop runs, and ``names`` who that is, behind nobody."""
+
+    places: list[int]
+    awake: list[int]
+    names: list[str]
+
+
 _ENDED_EARLY: Final = suppress(Stuck)
+_NOTHING: Final = nullcontext()
 
 
 class Modelled(Lockstep):
@@ -513,9 +523,8 @@ class Modelled(Lockstep):
         super().__init__(_Here(), scenario, tell)
         self._kernel = _Kernel(schedule, kernel)
         self._schedule = schedule
-        self._services = _Services(self)
         self._actors = [_actor(at.act) for at in self._script]
-        self._places: list[int] | None = None  # what :meth:`_firsts` says, as long as it holds
+        self._following: _Following | None = None  # what :meth:`_next` says, as long as it holds
         self._emptied: Node | None = None  # the state in which no client has anything to read
         self._ports = count(1)
         self._chaotic = kernel == "chaotic"
@@ -529,7 +538,14 @@ class Modelled(Lockstep):
 
     def _alarm(self) -> AbstractContextManager[None]:
         """Here nobody is suspended for ever without the model's knowing."""
-        return nullcontext()
+        return _NOTHING
+
+    def _among_threads(self) -> AbstractContextManager[None]:
+        """Without workers there is one."""
+        return super()._among_threads() if self._scenario.workers else _NOTHING
+
+    def _served(self) -> Services:
+        return _Services(self)
 
     # -- the world that the loop sees
 
@@ -610,7 +626,7 @@ class Modelled(Lockstep):
 
     def _taken(self, place: int) -> At:
         self._passed = 0
-        self._places = None
+        self._following = None
         del self._actors[place]
         return self._script.pop(place)
 
@@ -624,14 +640,17 @@ class Modelled(Lockstep):
         self._pass(half if instant is None else min(half, instant - self._now))
         return []
 
-    def _firsts(self) -> list[int]:
-        """The places of what each actor does next, in the script's order."""
-        if self._places is None:
+    def _next(self) -> _Following:
+        """What each actor does next."""
+        if self._following is None:
             firsts: dict[str, int] = {}
             for place, actor in enumerate(self._actors):
                 firsts.setdefault(actor, place)
-            self._places = list(firsts.values())
-        return self._places
+            places = list(firsts.values())
+            awake = [place for place in places if not isinstance(self._script[place].act, _IN_SLEEP)]
+            names = [_NOBODY, *(self._actors[place] for place in awake)]
+            self._following = _Following(places, awake, names)
+        return self._following
 
     def _who_acts(self, epoll: _Poller, timeout: int | None) -> int | None:
         """Who acts while the loop runs; None if nobody does, or no more."""
@@ -642,28 +661,22 @@ class Modelled(Lockstep):
             return None
         if due and isinstance(self._script[0].act, script.ConverseBlocking):
             return 0  # time passes in it, and would be taken from a dialogue that is under way
-        nobody = -1
-        places = [place for place in self._firsts() if not isinstance(self._script[place].act, _IN_SLEEP)]
-        options = [0, *places[1:], nobody] if due else [nobody, *places]
-        return self._picked(options)
+        if not due:
+            return self._who_else()
+        others = self._next().awake[1:]
+        chosen = self._schedule.pick([self._actors[place] for place in (0, *others)] + [_NOBODY])
+        return (0, *others, None)[chosen]
 
     def _who_else(self) -> int | None:
         """Who acts besides, once somebody has woken the loop and before it runs."""
-        places = [place for place in self._firsts() if not isinstance(self._script[place].act, _IN_SLEEP)]
-        return self._picked([-1, *places])
-
-    def _picked(self, options: Sequence[int]) -> int | None:
-        chosen = options[0]
-        if len(options) > 1:
-            chosen = options[
-                self._schedule.pick([_NOBODY if place < 0 else self._actors[place] for place in options])
-            ]
-        return None if chosen < 0 else chosen
+        following = self._next()
+        chosen = self._schedule.pick(following.names) if following.awake else 0
+        return following.awake[chosen - 1] if chosen else None
 
     def _who_wakes(self, timeout: int | None) -> int | str:
         """What happens while the loop sleeps: an act of the script's, or a job's end, or time, or the rest of
         what there is."""
-        options: list[int | str] = [*self._firsts()]
+        options: list[int | str] = [*self._next().places]
         elapses = timeout is not None and self._something_is_due(timeout)
         if not options:
             options = ["rest"]
@@ -707,7 +720,7 @@ class Modelled(Lockstep):
         before = len(self._script)
         self._snatch_all(batch)
         if len(self._script) < before:
-            self._places = None
+            self._following = None
             del self._actors[0]
 
     def _snatch_all(self, batch: list[tuple[int, int]]) -> None:
@@ -726,7 +739,10 @@ class Modelled(Lockstep):
         self._services.read()
         for stream in self._streams:
             client = stream.client
-            if client is not None and stream.reads and kernel.holds(client.fileno(), IN):
+            if client is None or not stream.reads:
+                continue
+            number = client.fileno()
+            if number >= 0 and kernel.node.poll(number) & IN:
                 self._client_reads(stream, client)
         kernel.usual = False
         if kernel.node is before:  # else there may be more, as an end of file behind data

@@ -146,12 +146,13 @@ class Tape:
 class Node:
     """A state of the model, and what has come of the calls that were made in it."""
 
-    __slots__ = ("_digest", "_under_way", "answers", "holds", "quick", "state")
+    __slots__ = ("_digest", "_under_way", "answers", "holds", "quick", "state", "sure")
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.answers: dict[Call, tuple[Answer, ...]] = {}
         self.quick: dict[Made, tuple[Answer, ...]] = {}  # the same, by what a call is made of
+        self.sure: dict[Made, tuple[Node, Result]] = {}  # those of them that have one answer and succeed
         self.holds: dict[int, Mask] = {}
         self._digest: int | None = None
         self._under_way: tuple[ObjectId, ...] | None = None
@@ -345,13 +346,11 @@ class SimulatedKernel:
 
     def make(self, made: Made) -> Result:
         """:meth:`call` of what ``made`` makes, by a shorter way if that was made here before."""
-        answers = self.node.quick.get(made)
-        if answers is None:
-            answers = self._learnt(made)
-        if len(answers) > 1 or answers[0].refusal or self.left < 1:
-            return self._taken(answers)
+        sure = self.node.sure.get(made)
+        if sure is None or self.left < 1:
+            return self._taken(self.node.quick.get(made) or self._learnt(made))
         self.left -= 1
-        self.node, result, _ = answers[0]
+        self.node, result = sure
         return result
 
     def answers(self, call: Call) -> tuple[Answer, ...]:
@@ -361,6 +360,8 @@ class SimulatedKernel:
     def _learnt(self, made: Made) -> tuple[Answer, ...]:
         kind, *args = made
         answers = self.node.quick[made] = self.answers(kind(*args))
+        if len(answers) == 1 and not answers[0].refusal:
+            self.node.sure[made] = answers[0][:2]
         return answers
 
     def _taken(self, answers: tuple[Answer, ...]) -> Result:
