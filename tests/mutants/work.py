@@ -54,8 +54,8 @@ WORK_MUTANTS: tuple[Mutant, ...] = (
         name="work-submit-starts-thread",
         clause="WORK.SUBMIT.NEVER_SUSPENDS",
         path=WORKERS,
-        old="        start_new_thread(self._start_worker, (self.threads,))\n",
-        new="        self._start_worker(self.threads)\n",
+        old="        start_new_thread(self._start_worker, (self.threads, started))\n",
+        new="        self._start_worker(self.threads, started)\n",
         story="Submitting starts a thread and waits until it runs.",
     ),
     Mutant(
