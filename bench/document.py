@@ -49,9 +49,9 @@ WHY = """\
 - **20,000 schedules a second** are out of the explorer's reach. No schedule is left out as equivalent, and
   coroutines cannot be copied, so that each is a run from the beginning: a reactor is made, three clients come
   and are accepted, ten turns pass, and all is closed again. More than a third of a schedule's time is
-  refloop's own, as it is for everybody, and that alone is more than 50 µs; the rest is the model of the kernel, some 60 calls,
-  the world that is made and taken down, and who acts when. Nearly every step of the model is one look-up by
-  now, and what could be kept from run to run is. What is played unobserved is the same code that is judged.
+  refloop's own, as it is for everybody, and that alone is more than 50 µs; the rest is the model of the
+  kernel, some 60 calls, the world that is made and taken down, and who acts when. Nearly every step of the
+  model is one look-up by now. What is played unobserved is the same code that is judged.
 - **curio** is left out where very many tasks live at once: what a spawn costs there grows with their number.
 """
 

@@ -1,9 +1,9 @@
 """The speed of the tools that read what loops have done, and of the one that looks through all they could do.
 
 The judge has every rule on and reads the busiest run that keeps them all, :mod:`tests.spec.busy`: hundreds of
-streams, tasks and timers at once, and no event that it could pass over; a rule that nothing in a run concerns
-(those of servers, of other readers, of task groups) is on, and is not turned to. The search goes through the
-states of finite models, handlers as data, of each discipline one, larger than those that the gate searches; its time is
+streams, tasks and timers at once, and no event that it could pass over. A rule that nothing there concerns,
+as those of servers and of task groups, is on, and is not turned to. The search goes through the states of
+finite models, handlers as data, of each discipline one, larger than those that the gate searches; its time is
 that of the whole search, from the first state to the word that nobody starves. Both run in this process, and
 what is measured is the process's own time, so that it means something on a busy machine as well.
 """

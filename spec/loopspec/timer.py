@@ -58,9 +58,9 @@ class NeverEarly:
                 return NeverEarly(self.agenda.drop(event.timer), self.now, self.fired)
             case WaitReturn():
                 return NeverEarly(self.agenda, event.at, self.fired)
-            case WaitBegin():
+            case WaitBegin(turn=turn):
                 first = self.agenda.first
-                return self if first is None or first.deadline > self.now else self._turn_ends(event.turn)
+                return self if first is None or first.deadline > self.now else self._turn_ends(turn)
             case _:
                 return self
 
