@@ -65,9 +65,10 @@ passes on both. The handlers are the same for both, and interpreted.
 
 - **What it saves** are instructions between the calls of the system and those of the handler: the turn, the
   step, the timers. `receive` and `send_all` are generators and stay interpreted: compiled, as async
-  functions, they took 2,000 instructions a request more. Of the time of an echo most is the kernel's.
-- **1.8 times asyncio's streams** is, with few connections, more than the bare loop reaches, in which there
-  is hardly anything to compile but two calls of the system.
+  functions, they took 2,000 instructions a request more. Of the time of an echo most is the kernel's, so
+  that it hardly changes.
+- **1.8 times asyncio's streams** is about what the bare loop reaches, which has no tasks, no timers and no
+  errors, and hardly anything to compile but two calls of the system.
 - **8 times asyncio's switch** is out of reach while the handler is interpreted: half of what a compiled
   switch takes is the coroutine's own, a generator that is made, resumed and done with.
 - What was left undone would have been paid for by the sources: calls that say less, copies of what is said

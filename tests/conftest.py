@@ -105,8 +105,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         EVIDENCE_FILE.write_text(dump(gather(citations, MUTANTS)), encoding="utf-8")
     if is_compiled():
         if config.stash[WHOLE]:
-            _stop_on(outlived(LEFT_OUT, {_name(item) for item in items}))
-        _leave_out(config, items, lambda item: _name(item) in LEFT_OUT)
+            _stop_on(outlived(LEFT_OUT, {name for item in items for name in (_name(item), item.nodeid)}))
+        _leave_out(config, items, lambda item: _name(item) in LEFT_OUT or item.nodeid in LEFT_OUT)
     if not config.getoption("--full"):
         _leave_out(config, items, lambda item: item.get_closest_marker("full") is not None)
     yield

@@ -12,7 +12,7 @@ import pytest
 
 from bench import document
 from bench.benches import BENCHES, OURS, Settings, Table, outcomes
-from bench.measure import Spread, ratio
+from bench.measure import COMPILED, Spread, ratio
 from bench.plots import Chart, svg
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +103,16 @@ def test_the_document_has_every_table_and_its_pictures(
     assert "| asyncio | 2.00 | ×2.00 |" in text
     assert (tmp_path / "memory.svg").exists()
     assert not (tmp_path / "growth.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [({OURS: [3.0], COMPILED: [2.0]}, "| switch, a | ×1.50 |"), ({OURS: [3.0]}, "There was no")],
+)
+def test_the_document_says_what_compiling_buys_where_it_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: dict[str, list[float]], said: str
+) -> None:
+    monkeypatch.setattr(document, "DOCS", tmp_path)
+    document.write([Table("switch", "ns", {"a": ours})], Settings(Path("load")), 0.0, 2.0)
+    _, section = (tmp_path / "performance.md").read_text(encoding="utf-8").split("## Compiled")
+    assert said in section
