@@ -1,6 +1,6 @@
 /* Included before all else in the C that mypyc writes.
 
-   A generic class of Python takes weak references, and so do the compiled ones, but mypyc's deallocators do not
+   Until Python 3.12 a compiled class that is generic takes weak references, but mypyc's deallocators do not
    tell them: a reference would point to what has been freed. The deallocators are the only ones that untrack an
    object, which is when CPython's own tell. */
 

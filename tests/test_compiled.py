@@ -10,12 +10,13 @@ import sys
 import tomllib
 import weakref
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 import refloop
-from tests.compiled import LEFT_OUT, header, outlived
+from tests.compiled import LEFT_OUT, header, is_compiled, outlived
 
 ROOT = Path(__file__).parent.parent
 REFLOOP = ROOT / "impl" / "refloop"
@@ -88,15 +89,17 @@ async def nothing() -> None:
     pass
 
 
-def test_a_weak_reference_to_a_task_is_dead_when_the_task_is() -> None:
+def test_a_weak_reference_to_a_task_is_refused_or_dead_when_the_task_is() -> None:
     told: list[weakref.ref[refloop.Task[None]]] = []
     reactor = refloop.Reactor()
     runtime = refloop.Runtime(reactor)
     task = runtime.spawn(nothing)
-    reference = weakref.ref(task, told.append)
+    refused = is_compiled() and sys.version_info >= (3, 12)  # where mypyc leaves no room for one
+    with pytest.raises(TypeError) if refused else nullcontext():
+        told.append(weakref.ref(task, told.append))
     runtime.run_until_done(task)
     runtime.close()
     reactor.close()
     del task
     gc.collect()
-    assert (reference(), told) == (None, [reference])
+    assert [reference() for reference in told] == ([] if refused else [None, None])
