@@ -136,6 +136,7 @@ def told(result: LoopResult) -> str:
     return out.getvalue()
 
 
+@pytest.mark.full
 class _Lifo(RefloopLoop):
     """refloop, whose callbacks run in pairs the other way round."""
 

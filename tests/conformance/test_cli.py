@@ -231,6 +231,7 @@ def test_what_the_campaign_refuses_is_one_line(campaign: FakeCampaign) -> None:
 # --- the real campaign, in a process of its own --------------------------------------------------------
 
 
+@pytest.mark.full
 def start(*args: str, path: Path | None = None) -> subprocess.Popen[str]:
     """Start the command line as a terminal does, in a process group of its own, with ``path`` importable."""
     return subprocess.Popen(

@@ -246,6 +246,7 @@ def test_the_register_is_shown_whole() -> None:
         assert entry.digest in shown
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("id", register())
 def test_every_clause_can_be_explained_with_its_rule_and_its_evidence(id: str) -> None:
     entry = register()[id]

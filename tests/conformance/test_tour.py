@@ -21,6 +21,7 @@ def toured() -> dict[str, Toured]:
     return {name: tour.visit(name, tour.command(name)) for name in ARCHITECTURES}
 
 
+@pytest.mark.full
 def served(toured: Toured) -> list[tuple[int, ...]]:
     return [scene.served for scene in toured.scenes]
 

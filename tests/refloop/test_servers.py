@@ -58,6 +58,7 @@ def wait_until_blocked(server: int) -> None:
         os.sched_yield()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_server_ends_in_good_order_also_while_a_handler_blocks(

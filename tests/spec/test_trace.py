@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopspec.trace import (
@@ -27,6 +27,7 @@ HEAD = '{"loopspec-trace": 1, "loop": "some", "shows": ["Run"]}\n'
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_an_event_of_every_type_is_read_as_it_was_written(name: str) -> None:
+    @settings(max_examples=20)  # of each type
     @given(st.from_type(EVENTS[name]))
     def round_trip(event: Event) -> None:
         line = encode(event)
