@@ -335,6 +335,8 @@ def test_a_wake_up_that_is_lost_is_refused_when_nothing_more_happens() -> None:
     assert judge(RESUME, Settle(1, "event", 8), WAIT, Quiescent(1)).violations == []
     joins = DONE, Await(1, 1, "join", 0), Quiescent(1)
     assert refused(RESUME, *joins).allowed == "task 1 is resumed, since task 0 has ended"
+    others = Await(1, 1, "event", 8), *trace, Step(2, 1, 1)
+    assert [each.position for each in judge(RESUME, *others).violations] == [3, 5]  # and task 1 waited on
 
 
 @pytest.mark.clause(RESUME, "babd379b")
