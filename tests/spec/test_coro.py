@@ -337,7 +337,10 @@ def test_a_wake_up_that_is_lost_is_refused_when_nothing_more_happens() -> None:
     assert refused(RESUME, *joins).allowed == "task 1 is resumed, since task 0 has ended"
     others = Await(1, 1, "event", 8), *trace, Step(2, 1, 1)
     lost, uncaused = judge(RESUME, *others).violations
-    assert (lost.position, uncaused.allowed) == (3, "task 1 is resumed when event 8 is set, or on cancellation")
+    assert (lost.position, uncaused.allowed) == (
+        3,
+        "task 1 is resumed when event 8 is set, or on cancellation",
+    )
 
 
 @pytest.mark.clause(RESUME, "babd379b")
