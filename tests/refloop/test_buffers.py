@@ -22,12 +22,14 @@ from refloop import (
     SocketStream,
     State,
     TaskGroup,
+    Trap,
     checkpoint,
     move_on_after,
     wait_writable,
 )
-from refloop.buffers import LINE_LIMIT
+from refloop.buffers import HIGH_WATER, LINE_LIMIT
 from refloop.kernel import IN, OUT, RDHUP
+from refloop.streams import RECEIVE_BYTES
 from tests.refloop.fake_kernel import FakeKernel
 
 Pair = tuple[socket.socket, socket.socket]
@@ -144,6 +146,40 @@ def test_what_is_buffered_is_received_at_a_checkpoint_by_one_task_at_a_time(
     runtime.run_until_done(runtime.spawn(main))
 
 
+@pytest.mark.parametrize(
+    ("receive", "found"),
+    [
+        (lambda receiver: receiver.receive(2), b"ab"),
+        (lambda receiver: receiver.receive_exactly(2), b"ab"),
+        (lambda receiver: receiver.receive_until(b"b", 1), b"a"),
+        (lambda receiver: receiver.receive_until(b"\n", 1), DelimiterNotFoundError),
+    ],
+)
+def test_what_is_buffered_and_just_decides_does_so_at_a_checkpoint(
+    runtime: Runtime, pair: Pair, receive: Receive, found: bytes | type[Exception]
+) -> None:
+    """Two bytes, and no more are asked for: with them, or with what they are not, nobody runs on alone."""
+    order: list[object] = []
+
+    async def other() -> None:
+        order.append("other")
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            receiver = BufferedReceiver(stream)
+            pair[1].send(b"ab")
+            with pytest.raises(DelimiterNotFoundError):
+                await receiver.receive_until(b"x", 1)
+            runtime.spawn(other)
+            try:
+                order.append(await receive(receiver))
+            except DelimiterNotFoundError as error:
+                order.append(type(error))
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert order == ["other", found]
+
+
 def test_as_much_is_received_as_was_asked_for_and_nothing_is_no_amount(runtime: Runtime, pair: Pair) -> None:
     async def main() -> None:
         with SocketStream(pair[0]) as stream:
@@ -238,6 +274,20 @@ def test_as_many_bytes_as_the_limit_may_come_before_the_delimiter(
             assert await receiver.receive_until(b"--", limit) == b"a" * limit
             assert await receiver.receive_exactly(0) == b""
             assert await receiver.receive() == b"rest"
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_delimiter_behind_the_limit_is_none_also_where_it_is_buffered(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            receiver = BufferedReceiver(stream)
+            pair[1].send(b"abcd\n")
+            with pytest.raises(DelimiterNotFoundError):
+                await receiver.receive_until(b"x", 4)
+            with pytest.raises(DelimiterNotFoundError):
+                await receiver.receive_until(b"\n", 3)
+            assert await receiver.receive_until(b"\n", 4) == b"abcd"
 
     runtime.run_until_done(runtime.spawn(main))
 
@@ -345,6 +395,40 @@ def test_a_writer_is_suspended_above_the_mark_and_bytes_keep_their_order(
     runtime.run_until_done(runtime.spawn(main))
 
 
+def test_of_writers_that_come_at_once_one_has_the_room(runtime: Runtime, pair: Pair) -> None:
+    """Until it has accepted nobody knows what is left: at most the mark and one write are here."""
+    fill(pair[0])
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            sender = BufferedSender(stream, 10)
+            writers = [runtime.spawn(sender.send, bytes(100)) for _ in range(3)]
+            await settle()
+            assert sender.unsent == 100
+            assert [task.state for task in writers] == [State.DONE, State.WAITING, State.WAITING]
+            for task in writers[1:]:
+                task.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_who_waits_for_a_buffer_says_for_what_and_of_which(runtime: Runtime, pair: Pair) -> None:
+    fill(pair[0])
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            sender = BufferedSender(stream, 0)
+            await sender.send(b"a")
+            waiting = [runtime.spawn(sender.send, b"b"), runtime.spawn(sender.flush)]
+            await settle()
+            for task, what in zip(waiting, ("room", "flush"), strict=True):
+                assert isinstance(task.trap, Trap)
+                assert task.trap.describe() == f"{what} of {sender!r}"
+                task.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
 def test_a_writer_that_is_cancelled_has_accepted_nothing_and_the_next_is_let_in(
     runtime: Runtime, pair: Pair
 ) -> None:
@@ -401,6 +485,37 @@ def test_a_buffer_waits_for_nobody_that_sends_past_it(runtime: Runtime, pair: Pa
     runtime.run_until_done(runtime.spawn(main))
 
 
+def test_a_direct_send_that_is_cancelled_keeps_the_buffer_out_until_it_has_unwound(
+    runtime: Runtime, pair: Pair
+) -> None:
+    fill(pair[0])
+
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            direct = runtime.spawn(stream.send_all, b"a")
+            await settle()
+            writer = runtime.spawn(BufferedSender(stream).send, b"b")
+            await checkpoint()
+            direct.cancel()  # its step comes behind that of the writer, who has its room
+            with pytest.raises(BusyResourceError):
+                await writer.join()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
+def test_a_close_with_nothing_left_to_send_is_met_by_the_next_call(runtime: Runtime, pair: Pair) -> None:
+    async def main() -> None:
+        with SocketStream(pair[0]) as stream:
+            sender = BufferedSender(stream)
+            await sender.send(b"a")
+        with pytest.raises(ClosedResourceError):
+            await sender.flush()
+        with pytest.raises(ClosedResourceError):
+            await sender.send(b"b")
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
 def test_a_close_ends_those_that_wait_for_room_and_for_the_flush(runtime: Runtime, pair: Pair) -> None:
     fill(pair[0])
 
@@ -412,7 +527,7 @@ def test_a_close_ends_those_that_wait_for_room_and_for_the_flush(runtime: Runtim
             waiting.append(runtime.spawn(sender.flush))
             await settle()
         for task in waiting:
-            with pytest.raises(ClosedResourceError):
+            with pytest.raises(ClosedResourceError, match=r"^the stream was closed before all was sent$"):
                 await task.join()
         with pytest.raises(ClosedResourceError):
             await sender.send(b"d")
@@ -434,6 +549,8 @@ def test_an_error_that_nobody_was_there_for_is_raised_by_the_next_call(runtime: 
                 await sender.send(b"b")
             with pytest.raises(BrokenPipeError):
                 await sender.flush()
+            with pytest.raises(BrokenPipeError):
+                await stream.send_all(b"c")  # the direction is the stream's again
 
     runtime.run_until_done(runtime.spawn(main))
 
@@ -545,6 +662,16 @@ def test_one_writer_is_let_in_at_a_time_and_the_next_also_when_the_first_is_refu
             assert pair[1].recv(10) == b"abc"
 
     runtime.run_until_done(runtime.spawn(main))
+
+
+def test_the_mark_is_what_one_receive_of_the_peer_takes_unless_somebody_says(
+    runtime: Runtime, pair: Pair
+) -> None:
+    async def main() -> int:
+        with SocketStream(pair[0]) as stream:
+            return BufferedSender(stream).high_water
+
+    assert runtime.run_until_done(runtime.spawn(main)) == HIGH_WATER == RECEIVE_BYTES
 
 
 def test_a_negative_mark_is_refused(runtime: Runtime, pair: Pair) -> None:

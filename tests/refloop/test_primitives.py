@@ -96,6 +96,10 @@ def test_getters_and_putters_are_served_in_order(runtime: Runtime) -> None:
     assert got[3:] == [("d", 3), ("e", 4), ("f", 5), ("g", 6), ("h", 7)]
 
 
+def test_a_semaphore_has_one_token_unless_somebody_says() -> None:
+    assert (Semaphore().value, Semaphore(3).value) == (1, 3)
+
+
 def test_a_semaphore_counts(runtime: Runtime) -> None:
     async def main() -> None:
         semaphore = Semaphore(2)

@@ -482,6 +482,32 @@ def test_a_server_that_is_cancelled_waits_for_its_handlers_failing_or_not(runtim
     assert [str(error) for error in errors] == ["late"]
 
 
+def test_a_cancelled_server_ends_when_its_last_handler_has(runtime: Runtime) -> None:
+    begun, ended = Event(), list[str]()
+
+    async def handler(stream: SocketStream) -> None:
+        begun.set()
+        try:
+            await stream.receive()
+        finally:
+            with CancelScope(shield=True):
+                await sleep(MILLISECOND)
+            ended.append("handler")
+
+    async def main() -> None:
+        with listen_tcp("127.0.0.1", 0) as listener:
+            server = runtime.spawn(serve, listener, handler)
+            with socket.create_connection(("127.0.0.1", port_of(listener))):
+                await begun.wait()
+                server.cancel()
+                with pytest.raises(TaskCancelledError):
+                    await server.join()
+        ended.append("server")
+
+    runtime.run_until_done(runtime.spawn(main))
+    assert ended == ["handler", "server"]
+
+
 class Failing:
     """A listening socket on which ``accept`` fails with ``errors`` first, one a call."""
 
@@ -688,6 +714,23 @@ def test_a_refused_connect_raises(runtime: Runtime) -> None:
             await open_unix("/nowhere/at/all")
 
     runtime.run_until_done(runtime.spawn(main))
+
+
+def test_of_a_connect_that_failed_nothing_is_left_with_the_kernel(
+    kernel: FakeKernel, runtime: Runtime
+) -> None:
+    """It is told before the descriptor is closed: its number may be another's next."""
+
+    async def main() -> None:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            with pytest.raises(ConnectionRefusedError):
+                await open_tcp(*nobody.getsockname())
+
+    runtime.run_until_done(runtime.spawn(main))
+    told = {fd: what for what, fd, _ in kernel.controls}
+    told.pop(kernel.controls[0][1])  # the channel of the reactor
+    assert set(told.values()) <= {"unregister"}
 
 
 def test_a_unix_listener_holds_as_many_as_it_says_and_the_next_is_told_to_come_again(

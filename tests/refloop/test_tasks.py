@@ -411,6 +411,22 @@ def test_tasks_that_join_each_other_in_a_ring_are_reported(kernel: FakeKernel) -
         run(main, kernel=kernel)
 
 
+def test_a_task_says_what_it_waits_for_from_before_its_first_step(runtime: Runtime) -> None:
+    async def asleep() -> None:
+        await sleep(SECOND)
+
+    async def main() -> None:
+        sleeper = runtime.spawn(asleep, name="sleeper")
+        assert isinstance(sleeper.trap, Trap)
+        assert sleeper.trap.describe() == "checkpoint"
+        for _ in range(2):
+            await checkpoint()
+        assert repr(sleeper) == "<task sleeper: sleep>"
+        sleeper.cancel()
+
+    runtime.run_until_done(runtime.spawn(main))
+
+
 def test_who_is_alone_says_so_and_has_a_deadlock_reported_in_spite_of_a_handler(kernel: FakeKernel) -> None:
     async def main() -> None:
         await Event().wait()
@@ -546,6 +562,9 @@ def test_ctrl_c_cancels_everything_and_is_raised_when_all_has_unwound() -> None:
             group.start_soon(child)
             await sleep(1)
             signal.raise_signal(signal.SIGINT)
+            for _ in range(3):
+                await checkpoint()
+            ended.append("went on")
 
     with pytest.raises(KeyboardInterrupt):
         run(main)

@@ -114,7 +114,7 @@ def test_the_buckets_are_no_more_than_a_sorted_list(unit: int) -> None:
     """Whatever is armed, cancelled and asked for, and however far apart."""
     seed = 23
     draw = random.Random(seed)
-    timers, model, now = Timers(), list[Timer](), 0
+    timers, model, now = Timers(), list[Timer](), -999 * unit
     for _ in range(1_500):
         match draw.randrange(7):
             case 0 | 1 | 2:
@@ -141,11 +141,15 @@ def test_the_buckets_are_no_more_than_a_sorted_list(unit: int) -> None:
         assert len(timers) <= 2 * len(model) + SLACK, seed
 
 
-def test_timers_keep_their_order_when_the_cancelled_are_cleared_out() -> None:
+@pytest.mark.parametrize("span", [SECOND, 1 << STRETCH])
+def test_timers_keep_their_order_when_the_cancelled_are_cleared_out(span: int) -> None:
+    """Also those in a bucket that has been in order, and to which more have come since."""
     seed = 8
     draw = random.Random(seed)
     timers = Timers()
-    armed = [timers.arm(draw.randrange(SECOND), int, ()) for _ in range(6 * SLACK)]
+    armed = [timers.arm(draw.randrange(span), int, ()) for _ in range(3 * SLACK)]
+    timers.earliest()
+    armed += [timers.arm(draw.randrange(span), int, ()) for _ in range(3 * SLACK)]
     draw.shuffle(armed)
     for timer in armed[: 4 * SLACK]:
         timer.cancel()
@@ -170,6 +174,32 @@ def test_what_is_put_back_fires_in_its_order_and_before_what_has_been_armed_sinc
     taken[1].cancel()
     timers.put_back(taken)
     assert timers.due(5) == [taken[0], taken[2], *later]
+
+
+def test_what_is_put_back_finds_its_place_whatever_was_armed_and_asked_for_since() -> None:
+    timers = Timers()
+    first, *others = [timers.arm(deadline, int, ()) for deadline in (5, *[9] * 40)]
+    assert timers.due(5) == [first]
+    past = timers.arm(0, int, ())
+    assert timers.earliest() == 0
+    timers.put_back([first])
+    assert timers.due(9) == [past, first, *others]
+
+
+def test_timers_that_were_cleared_are_as_new() -> None:
+    timers = Timers()
+    for deadline in (1, 2, 3):
+        timers.arm(deadline, int, ())
+    assert timers.earliest() == 1
+    timers.clear()
+    assert (len(timers), timers.live, timers.earliest(), timers.due(9)) == (0, 0, None, [])
+    third, first, second = (timers.arm(deadline, int, ()) for deadline in (3, 1, 2))
+    assert timers.due(3) == [first, second, third]
+    for _ in range(SLACK):
+        timers.arm(1, int, ()).cancel()
+    held = len(timers)
+    timers.arm(1, int, ()).cancel()
+    assert (held, len(timers)) == (SLACK, 0)
 
 
 def test_a_closed_reactor_holds_no_timer() -> None:

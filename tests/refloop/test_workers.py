@@ -35,6 +35,7 @@ from refloop import (
     Returned,
     TaskCancelledError,
     TaskGroup,
+    Trap,
     WorkerDeadlockError,
     WorkerRegistration,
     Workers,
@@ -222,10 +223,12 @@ def test_a_worker_says_whose_it_is_and_does_not_keep_the_process() -> None:
     async def main() -> list[tuple[str, bool]]:
         gate = Gate()
         async with TaskGroup() as group:
-            group.start_soon(to_thread, gate)
+            first = group.start_soon(to_thread, gate)
             await gate.begun.wait()
+            waiting = repr(first)
             second = await to_thread(job)
             gate.open()
+        assert waiting == "<task to_thread: thread>"
         return [second]
 
     assert run(main) == [("refloop worker 2", True)]
@@ -430,6 +433,20 @@ def test_the_token_of_a_job_that_is_taken_back_is_given_back() -> None:
         return limiter.borrowed
 
     assert run(main, workers=1) == 0
+
+
+def test_who_waits_for_a_token_says_of_which_limiter() -> None:
+    async def main() -> None:
+        limiter = CapacityLimiter(1)
+        async with limiter, TaskGroup() as group:
+            waiting = group.start_soon(limiter.acquire)
+            for _ in range(2):
+                await checkpoint()
+            assert isinstance(waiting.trap, Trap)
+            assert waiting.trap.describe() == f"limiter of {limiter!r}"
+            group.cancel_scope.cancel()
+
+    run(main)
 
 
 def test_a_limiter_tells_how_many_tokens_there_are_and_where() -> None:
@@ -653,6 +670,18 @@ def test_a_job_that_only_its_own_worker_could_do_is_refused(
         return await to_thread(job)
 
     assert run(main, workers=size) == answer
+
+
+def test_a_worker_whose_question_is_answered_is_left_for_what_others_ask_for() -> None:
+    async def main() -> int:
+        for _ in range(2):
+            await to_thread(from_thread, checkpoint_once)
+        return await to_thread(from_thread, nested)
+
+    async def checkpoint_once() -> None:
+        await checkpoint()
+
+    assert run(main, workers=2) == 7
 
 
 def test_a_queued_job_is_refused_when_the_last_worker_begins_to_wait_for_the_loop() -> None:
@@ -964,6 +993,8 @@ def test_a_file_is_read_on_a_worker(tmp_path: Path) -> None:
         (None, {}),
         (None, {"flags": socket.AI_PASSIVE}),
         ("::1", {"family": socket.AF_INET6}),
+        (None, {"family": socket.AF_INET}),
+        (None, {"family": socket.AF_INET6}),
         ("127.0.0.1", {"type": socket.SOCK_DGRAM}),
         ("127.0.0.1", {"proto": socket.IPPROTO_TCP}),
     ],
@@ -1006,7 +1037,7 @@ def test_names_that_do_not_resolve_leave_workers_for_files(
 
 def test_a_name_is_resolved_and_its_addresses_are_tried_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
-    asked: list[int] = []
+    asked: list[tuple[int, int]] = []
 
     async def main() -> bytes:
         with listen_tcp("127.0.0.1", 0) as listener, listen_tcp("127.0.0.1", 0) as deaf:
@@ -1018,7 +1049,7 @@ def test_a_name_is_resolved_and_its_addresses_are_tried_in_order(monkeypatch: py
             def fake(host: str, port: int, **options: int) -> object:
                 if host != "name.invalid" or options["flags"]:
                     return resolve(host, port, **options)
-                asked.append(threading.get_ident())
+                asked.append((threading.get_ident(), options["type"]))
                 found = resolve("127.0.0.1", port, **options)
                 return [(*found[0][:4], ("127.0.0.1", refused)), *found]
 
@@ -1028,8 +1059,9 @@ def test_a_name_is_resolved_and_its_addresses_are_tried_in_order(monkeypatch: py
                 return await accepted.receive()
 
     assert run(main) == b"here"
-    assert asked != [threading.get_ident()]
-    assert len(asked) == 1
+    [(thread, kind)] = asked
+    assert thread != threading.get_ident()
+    assert kind == socket.SOCK_STREAM  # of the others each address would come, and be tried, once more
 
 
 def test_a_name_without_an_address_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
