@@ -1,19 +1,21 @@
 """The type checker as a detector: a mutant that it refuses could not be committed, and need not be tried on.
 
 It is asked last, about what survives the tests, since it says nothing of what the suite notices; and it is
-asked as the gate asks it, with the same configuration. mypy's daemon keeps all that it knows of a copy of the
-sources, so that an answer takes a fraction of a second: the text of the mutant is put in its file's place
-there, and taken out again.
+asked as the gate asks it, with the same configuration. The text of the mutant is put in its file's place in a
+copy of the sources, and taken out again. mypy runs anew each time, on what it keeps of the other files: its
+daemon now and then keeps something of a mutant that is gone.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from tests.mutants.generated.suite import ROOT
@@ -27,50 +29,43 @@ APART = ("conformance",)
 
 @dataclass(frozen=True)
 class TypeChecker:
-    """mypy's daemon on a copy of the sources, in the directory ``copy``."""
+    """mypy on a copy of the sources, in the directory ``copy``."""
 
     copy: Path
+    _times: Iterator[int] = field(default_factory=count)
 
     def refuses(self, file: str, text: str, original: str) -> str:
         """What is wrong first when ``text`` stands in ``file`` in place of ``original``, or nothing."""
-        if not self._running.exists():
-            self._start()
         path = self.copy / file
-        path.write_text(text, encoding="utf-8")
-        told = self._daemon("recheck")
-        path.write_text(original, encoding="utf-8")
-        if self._daemon("recheck").returncode != 0:  # it has kept something of the mutant
-            self._daemon("stop")
+        if not path.exists():
+            self._begin()
+        self._put(path, text)
+        told = self._mypy(file)
+        self._put(path, original)
         match told.returncode:
             case 0:
                 return ""
             case 1:
                 return told.stdout.partition("\n")[0]
             case _:
-                raise ChildProcessError(f"mypy's daemon ended with status {told.returncode}: {told.stderr}")
+                raise ChildProcessError(f"mypy ended with status {told.returncode}: {told.stderr}")
 
-    def stop(self) -> None:
-        """End the daemon, if it has been needed."""
-        if self._running.exists():
-            self._daemon("stop")
+    def _put(self, path: Path, text: str) -> None:
+        path.write_text(text, encoding="utf-8")
+        time = next(self._times)  # mypy takes what is as long and as old, in seconds, for the same
+        os.utime(path, (time, time))
 
-    @property
-    def _running(self) -> Path:
-        """The file by which the daemon is found, which is there while it runs."""
-        return self.copy / "daemon.json"
-
-    def _start(self) -> None:
+    def _begin(self) -> None:
         for name in CHECKED:
-            ignored = shutil.ignore_patterns(*APART)
-            shutil.copytree(ROOT / name, self.copy / name, ignore=ignored, dirs_exist_ok=True)
+            shutil.copytree(ROOT / name, self.copy / name, ignore=shutil.ignore_patterns(*APART))
         shutil.copy(ROOT / "pyproject.toml", self.copy)
-        told = self._daemon("run", "--", *CHECKED)
+        told = self._mypy(*CHECKED)
         if told.returncode != 0:
             raise ChildProcessError(f"mypy refuses the code as it is: {told.stdout}{told.stderr}")
 
-    def _daemon(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def _mypy(self, *names: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "mypy.dmypy", "--status-file", str(self._running), *command],
+            [sys.executable, "-m", "mypy", *names],
             cwd=self.copy,
             capture_output=True,
             text=True,
@@ -83,9 +78,7 @@ def type_checker(copy: Path) -> Iterator[TypeChecker]:
     """A type checker that works in the directory ``copy``, which is made anew and goes with it."""
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir(parents=True)
-    checker = TypeChecker(copy)
     try:
-        yield checker
+        yield TypeChecker(copy)
     finally:
-        checker.stop()
         shutil.rmtree(copy)
