@@ -375,15 +375,11 @@ class OutOfDescriptors:
         return Kept(after)
 
     def _owes(self, stream: int, more: int) -> OutOfDescriptors:
-        if self.given_up and stream in self.given_up:
+        if stream in self.given_up:
             return self
         bytes = self.owed.get(stream, 0) + more
         owed = self.owed.put(stream, bytes) if bytes > 0 else self.owed.drop(stream)
-        if owed is self.owed:
-            return self
-        return OutOfDescriptors(
-            self.exhausted, self.failed, self.connected, self.accepted, owed, self.given_up, self.waiting
-        )
+        return self if owed is self.owed else replace(self, owed=owed)
 
     def _sleeps(self) -> Progress:
         late = [stream for stream in self.owed if stream < self.accepted]

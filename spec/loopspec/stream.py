@@ -76,7 +76,7 @@ class BytesPrefix:
 
     def _awaited(self, task: int) -> BytesPrefix:
         if self.reader is None:
-            return BytesPrefix(self.inbound, self.outbound, self.echo, task, self.rivals)
+            return replace(self, reader=task)
         return self if task == self.reader or self.rivals else replace(self, rivals=True)
 
     def _all_read(self) -> BytesPrefix:

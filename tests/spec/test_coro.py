@@ -484,6 +484,8 @@ SAID = {
 @pytest.mark.parametrize("clause", STORIES)
 def test_of_each_story_is_said_what_it_is_told_for(clause: str) -> None:
     assert [told_of(clause, *story) for story in STORIES[clause]] == SAID[clause]
+    others = [[of_another(event) for event in story] for story in STORIES[clause]]
+    assert [told_of(clause, *story) for story in others] == SAID[clause]
 
 
 # --- outcomes and operations ----------------------------------------------------------------------------

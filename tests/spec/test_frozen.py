@@ -33,6 +33,12 @@ def test_every_version_of_a_map_keeps_its_entries(changes: list[tuple[int, int, 
         )
 
 
+def test_what_an_older_map_holds_is_looked_up_in_that_one() -> None:
+    older = Map({0: "a"})
+    newer = older.put(0, "b")
+    assert (older[0], newer[0], older[0]) == ("a", "b", "a")
+
+
 def test_a_value_is_told_by_its_fields_has_no_others_and_gives_another() -> None:
     @frozen
     class Point:

@@ -139,6 +139,8 @@ def test_each_turn_is_judged_by_itself_from_the_first_wait_on() -> None:
     assert exercised(KERNEL, TURN, *switches, Suspend("worker 0"), OVER, TURN, *switches, OVER) == 2
     refused_once = judge(KERNEL, TURN, *switches, Suspend("loop"), OVER, TURN, *switches, OVER)
     assert (len(refused_once.violations), refused_once.findings[KERNEL].exercised) == (1, 2)
+    grown = Objects(1, 9, 1), TURN, *switches, Suspend("loop"), OVER, Objects(2, 11, 3)
+    assert [each.position for each in judge(KERNEL, *grown).violations] == [5, 6]
     ran_first = TURN, Run(1, 0), *switches, OVER
     assert exercised(KERNEL, *ran_first, *switches, OVER) == 0
     assert exercised(KERNEL, *ran_first, TURN, *switches, OVER) == 1
@@ -239,7 +241,8 @@ def test_a_report_that_names_another_set_is_refused() -> None:
 @pytest.mark.clause(DEADLOCK, "24fb940f")
 def test_every_report_and_every_sleep_is_judged() -> None:
     alone = Alone(0), *RING
-    assert len(judge(DEADLOCK, *alone, ASLEEP, ASLEEP, Deadlock(1, (1, 0)), Deadlock(1, ())).violations) == 3
+    every = judge(DEADLOCK, *alone, ASLEEP, ASLEEP, Deadlock(1, (1, 0)), Deadlock(1, ()))
+    assert [each.position for each in every.violations] == [7, 8, 10]
     violation = refused(DEADLOCK, *alone, Deadlock(1, ()))
     assert (violation.allowed, violation.observed) == ("a deadlock of task 0, task 1", "one of nobody")
     assert exercised(DEADLOCK, *alone, WaitBegin(1, 0)) == 0

@@ -138,6 +138,29 @@ def test_in_a_flawed_sister_somebody_starves_on_this_cycle() -> None:
     assert [str(each) for each in flawed()] == [": ".join(each) for each in FLAWED]
 
 
+def test_a_step_changes_what_it_is_named_after_and_leaves_the_rest() -> None:
+    """Given a state in which nothing is as at the beginning, when a step is taken, then all that the step
+    does not speak of is as it was."""
+    busy = Scheduler((0, 1), 2, io=True)
+    assert [each.to for each in scheduler(3).steps(busy)] == [
+        Scheduler((0, 1, 2), 2, io=True),
+        Scheduler((1,), 1, io=True),
+        Scheduler((1, 0), 1, io=True),
+    ]
+    barged = Lock(0, (1,), 1)
+    assert [each.to for each in lock(3, hands_over=False).steps(barged)] == [
+        Lock(0, (1, 2), 1),
+        Lock(None, (1,), 1),
+        Lock(0, (1,), None),
+    ]
+    full = Pool((0,), frozenset({1, 2}))
+    assert [each.to for each in pool(4, 2).steps(full)] == [
+        Pool((0, 3), frozenset({1, 2})),
+        Pool((0,), frozenset({2})),
+        Pool((0,), frozenset({1})),
+    ]
+
+
 def test_a_starvation_is_a_cycle_on_which_all_that_is_owed_is_paid() -> None:
     """Given barging, when the cycle is walked, then it comes back, somebody lets go, the woken one runs, and
     the one who starves waits all along; and so in the sisters whose labels tell their steps."""
