@@ -91,7 +91,8 @@ def test_a_function_of_the_event_gives_its_slices() -> None:
 
 
 def test_a_clause_that_reads_no_trace_has_no_finding() -> None:
-    assert judged(rule({}), Run(1, 0)).findings == {}
+    other = replace(rule({Run: None}), id="A.B.OTHER")
+    assert Judge([rule({}), other], EVERYTHING).findings.keys() == {"A.B.OTHER"}
 
 
 @pytest.mark.parametrize(
@@ -191,6 +192,44 @@ def test_what_is_read_rule_by_rule_is_told_in_the_order_of_events() -> None:
     assert (row.violations, row.position) == (each.violations, each.position)
 
 
+class Still(NamedTuple):
+    """Whatever happens, it stays as it is."""
+
+    def after(self, event: Event) -> Progress:
+        return self
+
+
+@pytest.mark.parametrize("slice", [None, "callback", lambda event: (event.callback,)])
+def test_every_rule_reads_whatever_others_make_of_an_event(slice: Slice) -> None:
+    still = replace(rule({Run: slice}), rule=Still, id="A.B.STILL")
+    judge = Judge([still, rule({Run: slice})], EVERYTHING)
+    for _ in range(3):
+        judge.after(Run(1, 0))
+    assert positions(judge) == [2]
+
+
+class Opened(NamedTuple):
+    """Refuses that the loop comes to rest after a callback, which it names."""
+
+    callback: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match event:
+            case Run():
+                return Opened(event.callback)
+            case _:
+                return Broken("no rest", f"callback {self.callback} has run", None)
+
+
+def test_slices_that_one_event_breaks_are_told_in_the_order_in_which_they_were_opened() -> None:
+    clause = replace(rule({Run: "callback", Quiescent: "*"}), rule=Opened)
+    trace = Run(1, 2), Run(1, 1), Quiescent(1)
+    row = Judge([clause], EVERYTHING)
+    row.read(trace)
+    assert [each.observed for each in row.violations] == ["callback 2 has run", "callback 1 has run"]
+    assert row.violations == judged(clause, *trace).violations
+
+
 def test_a_restart_forgets_the_run_and_keeps_the_findings() -> None:
     judge = judged(rule({Run: None}), Run(1, 0), Run(1, 0), Run(1, 0))
     judge.restart()
@@ -198,6 +237,9 @@ def test_a_restart_forgets_the_run_and_keeps_the_findings() -> None:
     finding = judge.findings["A.B.C"]
     assert (judge.violations, judge.position, finding.exercised, finding.broken) == ([], 1, 2, 1)
     assert finding.first == Violation("A.B.C", 2, Run(1, 0), "two events", "a third")
+    judge.after(Run(1, 0))
+    judge.after(Run(1, 0))
+    assert (finding.exercised, finding.broken, finding.first.position) == (4, 2, 2)
 
 
 # --- all the rules at once ------------------------------------------------------------------------------
