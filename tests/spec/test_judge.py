@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -228,6 +229,46 @@ def test_slices_that_one_event_breaks_are_told_in_the_order_in_which_they_were_o
     row.read(trace)
     assert [each.observed for each in row.violations] == ["callback 2 has run", "callback 1 has run"]
     assert row.violations == judged(clause, *trace).violations
+
+
+def test_a_run_that_is_read_in_rows_is_judged_as_event_by_event() -> None:
+    """Given runs that break much, in each of the ways in which rules are sliced, when one is read in two rows
+    and by event, then it is the same that is told and counted, and that is known for what follows."""
+    for seed in range(6):
+        trace = [Run(1, number) for number in random.Random(seed).choices(range(3), k=40)]
+        each, row = (Judge(sliced(), EVERYTHING) for _ in range(2))
+        for event in trace:
+            each.after(event)
+        for part in (trace[:7], trace[7:30], trace[30:]):
+            row.read(part)
+        assert each.violations == row.violations
+        assert [(it.exercised, it.broken) for it in each.findings.values()] == [
+            (it.exercised, it.broken) for it in row.findings.values()
+        ]
+
+
+class Lenient(NamedTuple):
+    """Refuses every third event of its slice, and goes on as if it had not been."""
+
+    seen: int = 0
+
+    def after(self, event: Event) -> Progress:
+        match self.seen % 3:
+            case 2:
+                return Broken("two events", f"event {self.seen + 1}", Lenient(self.seen + 1))
+            case 1:
+                return Kept(Lenient(self.seen + 1))
+            case _:
+                return Lenient(self.seen + 1)
+
+
+def sliced() -> list[Clause]:
+    slices: list[Slice] = [None, "callback", lambda event: (event.callback, event.turn)]
+    return [
+        replace(rule({Run: slice}), rule=made, id=f"A.B.{number}{made.__name__.upper()}")
+        for number, slice in enumerate(slices)
+        for made in (Counting, Lenient)
+    ]
 
 
 def test_a_restart_forgets_the_run_and_keeps_the_findings() -> None:
