@@ -65,7 +65,7 @@ def test_without_a_compiler_make_says_so_in_one_line(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "MAKEFLAGS": ""},
+        env={**os.environ, "MAKEFLAGS": "", "MAKELEVEL": "0"},
         check=False,
     )
     ours = [line for line in made.stderr.splitlines() if not line.startswith("make: ***")]

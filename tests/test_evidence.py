@@ -109,7 +109,8 @@ def small_suite(directory: Path, body: str, *options: str) -> subprocess.Complet
     tests = directory / "tests"
     (tests / "mutants").mkdir(parents=True)
     (directory / "pytest.ini").write_text("[pytest]\ntestpaths = tests\npythonpath = .\n")
-    (tests / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    for name in ("conftest.py", "compiled.py"):
+        (tests / name).write_text((ROOT / "tests" / name).read_text())
     (tests / "mutants" / "table.py").write_text("MUTANTS = ()\n")
     (tests / "test_it.py").write_text("import pytest\n" + body)
     return subprocess.run(

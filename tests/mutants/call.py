@@ -216,7 +216,9 @@ CALL_MUTANTS: tuple[Mutant, ...] = (
         clause="CALL.EAGAIN.INSTEAD_OF_SUSPENSION",
         path=REACTOR,
         old="            self.live = False\n            self._slot.hold(",
-        new="""            self.live = False
+        new="""            import os
+
+            self.live = False
             os.set_blocking(self.fd, True)
             self._slot.hold(""",
         story="The end of a registration leaves its descriptor blocking, as descriptors are by default.",

@@ -30,7 +30,9 @@ WAKE_MUTANTS: tuple[Mutant, ...] = (
         clause="WAKE.POST.NEVER_SUSPENDS",
         path=REACTOR,
         old="        if not self._signalled:\n",
-        new="""        os.set_blocking(self._waker_fd, True)
+        new="""        import os
+
+        os.set_blocking(self._waker_fd, True)
         os.eventfd_write(self._waker_fd, 2**63)
         if not self._signalled:
 """,
