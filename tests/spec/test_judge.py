@@ -248,11 +248,13 @@ def test_a_run_that_is_read_in_rows_is_judged_as_event_by_event() -> None:
 
 
 class Lenient(NamedTuple):
-    """Refuses every third event of its slice, and goes on as if it had not been."""
+    """Refuses every third event of its slice but those of callback 0, and goes on as if it had not been."""
 
     seen: int = 0
 
     def after(self, event: Event) -> Progress:
+        if event == Run(1, 0):
+            return self
         match self.seen % 3:
             case 2:
                 return Broken("two events", f"event {self.seen + 1}", Lenient(self.seen + 1))
