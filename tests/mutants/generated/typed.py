@@ -1,10 +1,10 @@
 """The type checker as a detector: a mutant that it refuses could not be committed, and need not be tried on.
 
-It is asked last, about what survives the tests, since it says nothing of what the suite notices; but first of
-a mutant that has to be imported, since it answers sooner. It is asked as the gate asks it, with the same
-configuration. The text of the mutant is put in its file's place in a copy of the sources, and taken out again.
-mypy runs anew each time, on what it keeps of the other files: its daemon now and then keeps something of a
-mutant that is gone.
+It is asked last, about what survives the tests, since it says nothing of what the suite notices; but first
+of a mutant that has to be imported, since it answers sooner. It is asked as the gate asks it, with the same
+configuration. The text of the mutant is put in its file's place in a copy of the sources, and taken out
+again. mypy runs anew each time, on what it keeps of the other files: its daemon now and then keeps something
+of a mutant that is gone.
 """
 
 from __future__ import annotations
