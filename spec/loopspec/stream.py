@@ -7,10 +7,21 @@ rules are written for one stream, and follow it in both directions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+from typing import TypeAlias
+
 from loopspec.clause import Kind, Level, Profile, clause
 from loopspec.frozen import replace, value
 from loopspec.judge import Broken, Kept, Progress
 from loopspec.trace import Await, Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
+
+Ways: TypeAlias = frozenset[tuple[bytes, ...]]
+"""How what is on its way may lie: as these pieces, between which somebody has had what was there. What is
+sent then comes behind the last, which may be empty."""
+
+MANY = 100
+"""Of more ways no account is kept: bytes that are all alike may have been read in any."""
 
 
 def _shown(data: bytes) -> str:
@@ -30,16 +41,16 @@ def _shown(data: bytes) -> str:
 class BytesPrefix:
     """What a reader has received is at every moment a prefix of what its peer has sent."""
 
-    # What is on its way, in each direction; None once a direction is broken. Of an echo server's stream only
-    # the client's end is told, and what it has sent is what it is to receive. Of two tasks that read one
-    # stream at a time, which was first is not told by which returns first: each has some of what is on its
-    # way, and no byte comes twice.
+    # What is on its way, in each direction; None once nothing more is asked of a direction. Of an echo
+    # server's stream only the client's end is told, and what it has sent is what it is to receive. Of two
+    # tasks that read one stream at a time, which was first is not told by which returns first: each has some
+    # of what is on its way, and no byte comes twice. Until all is read, every way is kept in which the rest
+    # may lie.
 
-    inbound: bytes | None = b""
+    inbound: bytes | Ways | None = b""
     outbound: bytes | None = b""
     echo: bool = False
     reader: int | None = None
-    rivals: bool = False  # another task reads, too, and not all has been read since
 
     def after(self, event: Event) -> Progress:
         match event:
@@ -50,19 +61,19 @@ class BytesPrefix:
                 if sent.startswith(data):
                     after = self._with(self.inbound, sent[len(data) :])
                     return Kept(after) if data else after
-                return self._strayed(f"client {event.stream}", data, sent, self._with(self.inbound, None))
+                strayed = self._with(self.inbound, None)
+                return _strayed(f"client {event.stream}", data, _shown(sent), strayed)
             case Read():
-                data, sent = event.data, self.inbound
-                if sent is None:
-                    return self
-                place = sent.find(data) if self.rivals else 0
-                if place >= 0 and sent.startswith(data, place):
-                    left = sent[:place] + sent[place + len(data) :]
-                    after = self._with(left, self.outbound) if left else self._all_read()
-                    return Kept(after) if data else after
-                return self._strayed("the server", data, sent, self._with(None, self.outbound))
+                return self._read(event.data)
             case Send() if not self.echo:
-                return self if self.inbound is None else self._with(self.inbound + event.data, self.outbound)
+                match self.inbound:
+                    case None:
+                        return self
+                    case bytes() as sent:
+                        return self._with(sent + event.data, self.outbound)
+                    case ways:
+                        longer = frozenset((*way[:-1], way[-1] + event.data) for way in ways)
+                        return self._with(longer, self.outbound)
             case Send() | Write():
                 if self.outbound is None:
                     return self
@@ -74,21 +85,54 @@ class BytesPrefix:
             case _:
                 return self
 
+    def _read(self, data: bytes) -> Progress:
+        match self.inbound:
+            case None:
+                return self
+            case bytes() as sent:
+                if not sent.startswith(data):
+                    return _strayed("the server", data, _shown(sent), self._with(None, self.outbound))
+                rest = sent[len(data) :]
+                after = self._with(rest, self.outbound) if rest else self._all_read()
+            case ways if data:
+                rests = [*islice((rest for way in ways for rest in _without(data, way)), MANY + 1)]
+                if not rests:
+                    shown = " … ".join(_shown(piece) for piece in min(ways) if piece)
+                    return _strayed("the server", data, shown, self._with(None, self.outbound))
+                left = frozenset(rests) if len(rests) <= MANY else None
+                # In each way as many bytes are left.
+                after = self._with(left, self.outbound) if any(rests[0]) else self._all_read()
+            case _:
+                return self
+        return Kept(after) if data else after
+
     def _awaited(self, task: int) -> BytesPrefix:
         if self.reader is None:
             return replace(self, reader=task)
-        return self if task == self.reader or self.rivals else replace(self, rivals=True)
+        if task == self.reader or not isinstance(self.inbound, bytes):
+            return self
+        return replace(self, inbound=frozenset(((self.inbound,),)))
 
     def _all_read(self) -> BytesPrefix:
         return BytesPrefix(b"", self.outbound, self.echo)
 
-    def _with(self, inbound: bytes | None, outbound: bytes | None) -> BytesPrefix:
-        return BytesPrefix(inbound, outbound, self.echo, self.reader, self.rivals)
+    def _with(self, inbound: bytes | Ways | None, outbound: bytes | None) -> BytesPrefix:
+        return BytesPrefix(inbound, outbound, self.echo, self.reader)
 
-    def _strayed(self, who: str, data: bytes, sent: bytes, after: BytesPrefix) -> Progress:
-        return Broken(
-            f"{who} receives what was sent next: {_shown(sent)}", f"it received {_shown(data)}", after
-        )
+
+def _without(data: bytes, way: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
+    """In which ways the rest may lie once ``data`` has been taken out of one of the pieces of ``way``."""
+    for number, piece in enumerate(way):
+        place = piece.find(data)
+        while place >= 0:
+            before, behind = piece[:place], piece[place + len(data) :]
+            pieces = *way[:number], before, behind, *way[number + 1 :]
+            yield *filter(None, pieces[:-1]), pieces[-1]
+            place = piece.find(data, place + 1)
+
+
+def _strayed(who: str, data: bytes, sent: str, after: BytesPrefix) -> Progress:
+    return Broken(f"{who} receives what was sent next: {sent}", f"it received {_shown(data)}", after)
 
 
 @clause(

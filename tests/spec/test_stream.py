@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from loopspec.stream import MANY
 from loopspec.trace import Await, Connect, Event, HalfClose, Leave, Read, Receive, Reset, Send, Shut, Write
 from tests.spec.judging import exercised, judge, refusal, refused
 
@@ -37,16 +38,62 @@ def test_two_who_read_at_a_time_return_in_any_order_and_no_byte_comes_twice() ->
     assert exercised(PREFIX, *rivals, Read(2, 0, b"c"), Read(2, 0, b"ab"), Read(3, 0, b"d")) == 3
     twice = *rivals, Read(2, 0, b"c"), Read(2, 0, b"bc")
     assert refused(PREFIX, *twice) == refusal(
-        PREFIX, twice, 4, "the server receives what was sent next: b'abd'", "it received b'bc'"
+        PREFIX, twice, 4, "the server receives what was sent next: b'ab' … b'd'", "it received b'bc'"
     )
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")
-def test_rivals_are_rivals_until_all_is_read_and_of_what_comes_twice_the_first_is_taken() -> None:
-    rivals = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+def test_rivals_are_rivals_until_all_is_read() -> None:
     reads = Read(2, 0, b"d"), Read(2, 0, b"b"), Read(2, 0, b"a"), Read(2, 0, b"c")
-    assert exercised(PREFIX, Send(0, b"abcd"), *rivals, *reads) == 4
-    assert exercised(PREFIX, Send(0, b"aba"), *rivals, Read(2, 0, b"a"), Read(2, 0, b"ba")) == 2
+    assert exercised(PREFIX, Send(0, b"abcd"), *RIVALS, *reads) == 4
+
+
+RIVALS = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+@pytest.mark.parametrize(
+    ("sent", "reads"),
+    [
+        ("aba", ("a", "ba")),  # whichever of the two was first
+        ("aba", ("a", "ab")),
+        ("aaab", ("aa", "ab")),
+        ("abcabd", ("ab", "abd", "c")),
+        ("abcabd", ("ab", "abc", "d")),
+    ],
+)
+def test_where_bytes_come_twice_either_may_have_been_read(sent: str, reads: tuple[str, ...]) -> None:
+    read = [Read(2, 0, data.encode()) for data in reads]
+    assert exercised(PREFIX, Send(0, sent.encode()), *RIVALS, *read) == len(reads)
+    # With an end of file between any two, and what is sent later behind all that.
+    ends = [event for each in read[:-1] for event in (each, Read(3, 0, b""))]
+    later = Send(0, b"z"), read[-1], Read(5, 0, b"z")
+    assert exercised(PREFIX, Send(0, sent.encode()), *RIVALS, *ends, *later) == len(reads) + 1
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+@pytest.mark.parametrize(
+    ("sent", "reads"),
+    [
+        ("abcd", ("bc", "ad")),  # what was around the bytes that are gone is not one piece
+        ("abab", ("ab", "ba")),
+        ("aba", ("a", "a", "a")),
+        ("abcabc", ("abc", "ab", "b")),
+    ],
+)
+def test_no_byte_comes_twice_or_with_what_was_not_beside_it(sent: str, reads: tuple[str, ...]) -> None:
+    read = [Read(2, 0, data.encode()) for data in reads]
+    trace: tuple[Event, ...] = Send(0, sent.encode()), *RIVALS, *read
+    violation = refused(PREFIX, *trace)
+    assert violation.observed == f"it received b'{reads[-1]}'"
+    assert judge(PREFIX, *trace, Read(4, 0, b"x")).violations == [violation]
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+@pytest.mark.parametrize(("alike", "refusals"), [(MANY, 1), (MANY + 1, 0)])
+def test_of_more_ways_than_many_no_account_is_kept(alike: int, refusals: int) -> None:
+    trace = Send(0, b"a" * alike), *RIVALS, Read(2, 0, b"a"), Read(2, 0, b"b")
+    assert len(judge(PREFIX, *trace).violations) == refusals
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")

@@ -45,7 +45,8 @@ def bytes_prefix(way: Way, arrives: Arrives) -> Seen[BytesPrefix]:
 
 
 def _left(rule: BytesPrefix, way: Way) -> bytes:
-    return (rule.inbound if way is Way.IN else rule.outbound) or b""
+    left = rule.inbound if way is Way.IN else rule.outbound
+    return left if isinstance(left, bytes) else b""
 
 
 class Ended(Enum):
