@@ -28,11 +28,14 @@ STREAM_MUTANTS: tuple[Mutant, ...] = (
         clause="STREAM.EOF.AFTER_DATA",
         path=STREAMS,
         old="                return self.socket.recv(max_bytes)\n",
-        new="""                poll = __import__("select").poll()
-                poll.register(self.socket, 0x2000)  # POLLRDHUP
-                return b"" if poll.poll(0) else self.socket.recv(max_bytes)
+        new="""                data = self.socket.recv(max_bytes)
+                with suppress(BlockingIOError):
+                    while data and len(data) < max_bytes:
+                        more = self.socket.recv(max_bytes - len(data))
+                        data = more and data + more
+                return data
 """,
-        story="A peer that has half-closed is taken to have been read to its end.",
+        story="A receive reads on until nothing comes, and at the end of file forgets what came before it.",
     ),
     Mutant(
         name="stream-partial-write-dropped",
