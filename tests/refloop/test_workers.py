@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -214,6 +216,40 @@ def test_a_close_waits_for_every_thread_that_was_started_and_for_none_that_was_n
         assert joined == []
         real.call_soon(int)
         real.turn()
+
+
+def test_a_job_without_a_thread_is_refused_when_who_was_to_start_one_is_through(
+    real: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a thread that cannot be started, when the loop hears so before its starter has come further, then
+    it waits for the starter, so that no thread is left once the job has its error."""
+    waited_for, refused = threading.Event(), list[bool]()
+
+    class Queue(SimpleQueue[object]):
+        def get(self, *args: Any) -> object:
+            waited_for.set()
+            return super().get(*args)
+
+        def put(self, item: object, *args: Any) -> None:
+            if item is None:
+                waited_for.wait()
+            super().put(item, *args)
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def done(_job: Job[int]) -> None:
+        refused.append(waited_for.is_set())
+        waited_for.set()
+
+    monkeypatch.setattr("refloop.workers.SimpleQueue", Queue)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    workers = Workers(real, 1)
+    workers.submit(int, done=done)
+    while not refused:
+        real.turn()
+    workers.close()
+    assert refused == [True]
 
 
 def test_a_worker_says_whose_it_is_and_does_not_keep_the_process() -> None:
