@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 
+from loopspec.conformance.adapter import Job, TaskHandle
 from loopspec.conformance.loops.refloop import RefloopLoop
 
 
@@ -23,6 +24,21 @@ class Exits(RefloopLoop):
 class Raises(RefloopLoop):
     def run(self, main: Callable[[], None]) -> None:
         raise LookupError("nothing there")
+
+
+class Collapses(RefloopLoop):
+    """Behind a run in which a task was spawned."""
+
+    _collapses = False
+
+    def spawn(self, job: Job) -> TaskHandle:
+        self._collapses = True
+        return super().spawn(job)
+
+    def run(self, main: Callable[[], None]) -> None:
+        super().run(main)
+        if self._collapses:
+            raise KeyError("the task")
 
 
 class Spins(RefloopLoop):

@@ -10,23 +10,12 @@ from loopspec.conformance import scenario as s
 from loopspec.conformance.campaign import Campaign
 from loopspec.conformance.isolation import Isolated
 from loopspec.conformance.lockstep import hand
-from loopspec.conformance.loops.curio import CurioLoop
+from loopspec.conformance.loops.refloop import RefloopLoop
 from loopspec.conformance.scenario import Scenario
 
 QUIET = Scenario(0, False, False, (s.Soon(()),), ())
 
-#: A task that reads one stream, then another at which somebody reads already: curio refuses it, has by then
-#: given up the registration of the first, and looks for it again when the task is suspended.
-REFUSED_READER = Scenario(
-    2,
-    False,
-    False,
-    (
-        s.Spawn((s.Receive(1, 1), s.Receive(0, 1), s.Checkpoint(1))),
-        s.Spawn((s.Receive(0, 1),)),
-    ),
-    (s.At(0, True, s.Send(1, 1)),),
-)
+SPAWNING = Scenario(0, False, False, (s.Spawn((s.Checkpoint(1),)),), ())
 
 
 @pytest.mark.parametrize(
@@ -56,15 +45,14 @@ def test_the_last_resort_is_a_limit_of_real_time() -> None:
 
 @pytest.mark.full
 def test_a_crash_fails_its_scenario_and_nothing_else() -> None:
-    with hand() as other, Isolated("loopspec.conformance.loops.curio:CurioLoop") as isolated:
-        judged = Campaign("curio", CurioLoop, select(["CORO"]), other, isolated=isolated)
-        for scenario in (REFUSED_READER, QUIET, REFUSED_READER):
+    with hand() as other, Isolated("tests.conformance.misbehaving:Collapses") as isolated:
+        judged = Campaign("collapses", RefloopLoop, select(["CORO"]), other, isolated=isolated)
+        for scenario in (SPAWNING, QUIET, SPAWNING):
             judged._look_at(scenario, "made up", 1)
         (accident,) = judged.result().accidents
-        assert accident.words.startswith("raised KeyError: ")
-        assert "is not registered" in accident.words
+        assert accident.words.startswith("raised KeyError: 'the task' at misbehaving.py")
         assert accident.count == 2
-        assert accident.token == s.token_of(REFUSED_READER)
+        assert accident.token == s.token_of(SPAWNING)
         ran = isolated(QUIET)
         assert ran.accident is None
         assert sum(isinstance(event, trace.Run) for event in ran.events) == 2
