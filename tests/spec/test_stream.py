@@ -11,6 +11,9 @@ from tests.spec.judging import exercised, judge, refusal, refused
 PREFIX = "STREAM.BYTES.PREFIX"
 EOF = "STREAM.EOF.AFTER_DATA"
 
+RIVALS = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
+"""Two tasks read one stream at a time."""
+
 
 @pytest.mark.clause(PREFIX, "23343ca0")
 def test_bytes_in_order_in_both_directions_are_kept() -> None:
@@ -46,9 +49,6 @@ def test_two_who_read_at_a_time_return_in_any_order_and_no_byte_comes_twice() ->
 def test_rivals_are_rivals_until_all_is_read() -> None:
     reads = Read(2, 0, b"d"), Read(2, 0, b"b"), Read(2, 0, b"a"), Read(2, 0, b"c")
     assert exercised(PREFIX, Send(0, b"abcd"), *RIVALS, *reads) == 4
-
-
-RIVALS = Await(1, 0, "read", 0), Await(1, 1, "read", 0)
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")
@@ -87,6 +87,32 @@ def test_no_byte_comes_twice_or_with_what_was_not_beside_it(sent: str, reads: tu
     violation = refused(PREFIX, *trace)
     assert violation.observed == f"it received b'{reads[-1]}'"
     assert judge(PREFIX, *trace, Read(4, 0, b"x")).violations == [violation]
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+def test_what_is_sent_comes_behind_every_piece_that_is_left() -> None:
+    reads = [Read(2, 0, data) for data in (b"b", b"d")]
+    later = [Read(3, 0, data) for data in (b"c", b"ef", b"a")]
+    assert exercised(PREFIX, Send(0, b"abcde"), *RIVALS, *reads, Send(0, b"f"), *later) == 5
+
+
+@pytest.mark.clause(PREFIX, "23343ca0")
+@pytest.mark.parametrize(
+    ("between", "refusals"),
+    [
+        ((Read(2, 0, b"x"),), 2),
+        ((*RIVALS, Read(2, 0, b"x")), 2),
+        ((*RIVALS, Read(2, 0, b"c")), 1),
+        ((*RIVALS, Send(0, b"e")), 1),
+    ],
+)
+def test_whatever_is_read_what_is_written_is_held_to_its_order(
+    between: tuple[Event, ...], refusals: int
+) -> None:
+    trace = Write(1, 0, b"12"), Send(0, b"abcd"), *between, Receive(0, b"2")
+    violations = judge(PREFIX, *trace).violations
+    assert len(violations) == refusals
+    assert violations[-1].observed == "it received b'2'"
 
 
 @pytest.mark.clause(PREFIX, "23343ca0")
