@@ -64,8 +64,8 @@ def _say(line: str) -> None:
 
 def _measure(names: Sequence[str], quick: bool, smoke: bool, document: bool) -> int:
     allow_many_descriptors()
-    for package in absent():
-        _say(f"{package} is not installed, and left out: pip install -e '.[bench]'")
+    for package, why in absent().items():
+        _say(f"{package} is left out: {why}; `pip install -e '.[bench]'` installs the peers")
     tables: list[Table] = []
     status, before, began = 0, os.getloadavg()[0], time.monotonic()
     with built_load() as program:

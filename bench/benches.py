@@ -7,9 +7,11 @@ median over the rounds and their spread, and against refloop the ratio that was 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +36,7 @@ OURS: Final = "refloop"
 CALLBACKS: Final = "refloop callbacks"
 FLOOR: Final = "bare epoll"
 PEERS: Final = ("uvloop", "trio", "curio")
-"""The packages that hold peers: the extra ``bench`` installs them, and who is absent is left out."""
+"""The packages that hold peers: the extra ``bench`` installs them; what cannot be imported is left out."""
 
 US, MS = 1e3, 1e6
 
@@ -79,23 +81,23 @@ class Table:
 
 
 def present(names: Sequence[str]) -> list[str]:
-    """Those of ``names`` whose package is installed."""
+    """Those of ``names`` that can be measured here."""
     return [
         name
         for name in names
-        if ((package := _package(name)) is None or _installed(package))
-        and (name != COMPILED or COMPILED_PYTHON.exists())
+        if _package(name) not in absent() and (name != COMPILED or COMPILED_PYTHON.exists())
     ]
 
 
-def absent() -> list[str]:
-    """The peers that are not installed."""
-    return [package for package in PEERS if not _installed(package)]
+@cache
+def absent() -> dict[str, str]:
+    """The peers that cannot be imported, each with what the interpreter says of it."""
+    return {package: why for package in PEERS if (why := _unusable(package)) is not None}
 
 
 def versions() -> dict[str, str]:
-    """The versions of the peers that are."""
-    return {package: importlib.metadata.version(package) for package in PEERS if _installed(package)}
+    """The versions of the peers that can be."""
+    return {package: importlib.metadata.version(package) for package in PEERS if package not in absent()}
 
 
 def _package(name: str) -> str | None:
@@ -103,8 +105,13 @@ def _package(name: str) -> str | None:
     return first if first in PEERS else None
 
 
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+def _unusable(package: str) -> str | None:
+    """What the interpreter says when it imports ``package``: in a process of its own, so that no peer is in
+    the one in which the explorer and the judge are measured."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {package}"], capture_output=True, text=True, check=False
+    )
+    return None if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2]
 
 
 def _in(

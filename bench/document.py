@@ -197,7 +197,7 @@ def _setting(before: float, after: float) -> str:
     lines = [
         f"{today} · CPython {platform.python_version()} · {platform.system()} {platform.release()}",
         f"{processors} processors · peers: {peers}",
-        *([f"not installed, and left out: {', '.join(absent())}"] if absent() else []),
+        *(f"{package} is left out: {why}" for package, why in absent().items()),
         f"load average {before:.1f} before, {after:.1f} after",
     ]
     return " · ".join(lines) + f".\n\n{crowd}\n"

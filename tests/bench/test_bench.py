@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import document
+from bench import benches, document
 from bench.benches import BENCHES, OURS, Settings, Table, outcomes
 from bench.measure import COMPILED, Spread, ratio
 from bench.plots import Chart, svg
@@ -54,6 +54,13 @@ def test_a_tiny_round_of_each_bench_gives_figures_of_refloop(name: str) -> None:
     done = _bench("--smoke", name)
     assert done.returncode == 0, done.stderr
     assert OURS in done.stdout or "left out" in done.stderr
+
+
+def test_what_cannot_be_imported_is_left_out_and_why_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benches, "PEERS", ("no_such_peer", "json"))
+    monkeypatch.setattr(benches, "absent", benches.absent.__wrapped__)  # asked anew
+    assert benches.absent() == {"no_such_peer": "ModuleNotFoundError: No module named 'no_such_peer'"}
+    assert benches.present(["no_such_peer", "json", "refloop"]) == ["json", "refloop"]
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:

@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import pytest
 
@@ -226,14 +225,14 @@ def test_a_job_without_a_thread_is_refused_when_who_was_to_start_one_is_through(
     waited_for, refused = threading.Event(), list[bool]()
 
     class Queue(SimpleQueue[object]):
-        def get(self, *args: Any) -> object:
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
             waited_for.set()
-            return super().get(*args)
+            return super().get(block, timeout)
 
-        def put(self, item: object, *args: Any) -> None:
+        def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:
             if item is None:
                 waited_for.wait()
-            super().put(item, *args)
+            super().put(item, block, timeout)
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
