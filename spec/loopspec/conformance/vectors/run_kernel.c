@@ -10,7 +10,8 @@
  * the end of README.md.
  *
  * Whether a thread is suspended in its call is for the kernel to say: /proc/self/task/TID/syscall names the call
- * that a sleeping thread is in, with its first argument, and says "running" of one that has been woken.
+ * that a sleeping thread is in, with its first argument. It goes on to name it while one that has been woken on
+ * another processor has not arrived there, and so /proc/self/task/TID/stat has to say that it sleeps as well.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -463,7 +464,7 @@ static struct {
     const Value *call;
     volatile int returned; /* its last call has: what it came to is in text */
     char text[RESULT];
-    int account; /* /proc/self/task/TID/syscall */
+    int call_of, state_of; /* /proc/self/task/TID/syscall, and stat */
     volatile int number;
 } worker = {.returned = 1};
 
@@ -482,27 +483,40 @@ static void *work(void *unused) {
     return NULL;
 }
 
+static int account(const char *name) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/%s", worker.number, name);
+    return moved(open(path, O_RDONLY));
+}
+
 static void hire(void) {
     pthread_t thread;
-    char path[64];
     if (sem_init(&worker.begin, 0, 0) < 0 || pthread_create(&thread, NULL, work, NULL) != 0)
         fail("a thread: %s", strerror(errno));
     while (!worker.number)
         sched_yield();
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", worker.number);
-    worker.account = moved(open(path, O_RDONLY));
+    worker.call_of = account("syscall");
+    worker.state_of = account("stat");
+}
+
+static const char *told(int account, char *line, size_t room) {
+    ssize_t size = pread(account, line, room - 1, 0);
+    if (size < 0)
+        fail("the kernel does not tell what a thread sleeps in: %s", strerror(errno));
+    line[size] = 0;
+    return line;
 }
 
 /* Whether the kernel has the worker asleep in its call, known by the descriptor that is its first argument. */
 static int worker_asleep(void) {
-    char line[256];
+    char line[1024];
     long long call_number, argument;
-    ssize_t size = pread(worker.account, line, sizeof line - 1, 0);
-    if (size < 0)
-        fail("the kernel does not tell what a thread sleeps in: %s", strerror(errno));
-    line[size] = 0;
-    return sscanf(line, "%lld %llx", &call_number, (unsigned long long *)&argument) == 2 && call_number >= 0 &&
-           argument == BASE + number(worker.call, named(worker.call, "name", "epoll_wait") ? "epfd" : "fd");
+    if (sscanf(told(worker.call_of, line, sizeof line), "%lld %llx", &call_number,
+               (unsigned long long *)&argument) != 2 || call_number < 0)
+        return 0;
+    if (argument != BASE + number(worker.call, named(worker.call, "name", "epoll_wait") ? "epfd" : "fd"))
+        return 0;
+    return strstr(told(worker.state_of, line, sizeof line), ") S ") != NULL;
 }
 
 static void settle(void) {
