@@ -115,7 +115,9 @@ def sample(process: int, thread: int) -> tuple[str | None, int | None, str, int,
     """What the thread does: its call (None if it runs), the descriptor and what that is, the first argument,
     and the wait channel."""
     words = read(f"/proc/{process}/task/{thread}/syscall").split()
-    if not words or words[0] == b"running":
+    # The call of one that is just being woken on another processor is named still, and it is not asleep.
+    state = read(f"/proc/{process}/task/{thread}/stat").rpartition(b")")[2].split()[:1]
+    if not words or words[0] == b"running" or state == [b"R"]:
         return None, None, "", 0, ""
     number = int(words[0])
     arguments = [int(word, 16) for word in words[1:-2]]
