@@ -87,8 +87,9 @@ def _readers(module: str) -> set[str]:
 
 @cache
 def _imported(file: Path) -> frozenset[str]:
+    source = file.with_name(file.name.partition(".")[0] + ".py")  # beside it, if the module is compiled
     found = [
-        node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)
+        node for node in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)
     ]
     return frozenset(
         name
