@@ -401,8 +401,15 @@ def test_the_live_kernel_wakes_whom_the_model_says(machine: Machine, name: str) 
         (call,) = WAITING[question](n(situation.asked))
         for _, calls in ends(SITUATIONS[name]):
             run = begun(machine, situation)
-            if made(run, (by_thread(WORKER, call), *calls)):
+            if made(run, (by_thread(WORKER, patient(call, calls)), *calls)):
                 looked_at(run)
+
+
+def patient(call: Call, calls: Iterable[Call]) -> Call:
+    """A short wait as a long one, unless time is to end it: the clock of this machine might be first."""
+    if isinstance(call, EpollWait) and call.timeout == SHORT:
+        return call if any(isinstance(each, Advance) for each in calls) else replace(call, timeout=LONG)
+    return call
 
 
 def begun(machine: Machine, situation: Situation) -> Run:
