@@ -69,7 +69,10 @@ passes on both. The handlers are the same for both, and interpreted.
   that it hardly changes.
 - **1.8 times asyncio's streams** is about what the bare loop reaches, which has no tasks, no timers and no
   errors, and hardly anything to compile but two calls of the system.
-- **Of a switch** half is the coroutine's own, a frame that is resumed, and is not compiled.
+- **8 times asyncio's switch** is out of reach while the handler is interpreted: half of what a compiled
+  switch takes is the coroutine's own, a generator that is made, resumed and done with. A checkpoint that is
+  none, but a trap whose `__await__` gives an iterator, was tried: compiled 6.9 times asyncio's, and in pure
+  Python, which is the default, a tenth slower.
 - What was left undone would have been paid for by the sources: calls that say less, copies of what is said
   once.
 """

@@ -20,6 +20,7 @@ from refloop.errors import (
     WorkerDeadlockError,
     WouldBlockError,
 )
+from refloop.generators import checkpoint
 from refloop.groups import TaskGroup
 from refloop.here import current_reactor, current_runtime, current_task
 from refloop.kernel import LINUX, MILLISECOND, SECOND, Kernel, Poller, Waker
@@ -38,7 +39,7 @@ from refloop.streams import (
     serve_tcp,
     serve_unix,
 )
-from refloop.tasks import State, Task, Trap, checkpoint
+from refloop.tasks import State, Task, Trap
 from refloop.timers import Timer
 from refloop.waits import Event, notify_closing, sleep, sleep_until, wait_readable, wait_writable
 from refloop.workers import (

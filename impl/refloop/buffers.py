@@ -29,10 +29,11 @@ from refloop.errors import (
     DelimiterNotFoundError,
     IncompleteReadError,
 )
+from refloop.generators import checkpoint
 from refloop.here import current_runtime
 from refloop.reactor import INTEREST, Direction, Mode, Slot
 from refloop.streams import RECEIVE_BYTES, Bytes, SocketStream
-from refloop.tasks import ParkingLot, Task, checkpoint, suspend
+from refloop.tasks import ParkingLot, Task, suspend
 
 HIGH_WATER: Final = 65_536
 """Bytes accepted and not sent above which a writer is suspended: as many as one receive of the peer takes."""

@@ -1,8 +1,7 @@
-"""The wait for a descriptor, as a generator: it yields its trap, and does what is to be done when that has
-let go.
+"""Operations that are generators: they yield their trap, and do what is to be done when it has let go.
 
-To await a generator costs less than to await an async function that awaits the trap. It stands apart from the
-traps because mypyc, which compiles those, compiles no generator that could be awaited.
+To await a generator costs less than to await an async function that awaits the trap. They stand apart from
+the traps because mypyc, which compiles those, compiles no generator that could be awaited.
 """
 
 from __future__ import annotations
@@ -12,10 +11,16 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from refloop.errors import ClosedResourceError
-from refloop.tasks import Trap
+from refloop.tasks import CHECKPOINT, Trap
 
 if TYPE_CHECKING:
     from refloop.waits import Readiness
+
+
+@types.coroutine
+def checkpoint() -> Generator[Trap, None, None]:
+    """Let the others run, and raise :class:`~refloop.outcomes.Cancelled` if the task is."""
+    yield CHECKPOINT
 
 
 @types.coroutine

@@ -49,7 +49,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
-from itertools import repeat
 from threading import get_ident
 from typing import Final, NoReturn, Protocol
 
@@ -414,7 +413,7 @@ class Reactor:
 
     def _run_ready(self) -> None:
         ready = self.ready
-        for _ in repeat(None, len(ready)):
+        for _ in range(len(ready)):
             ready.popleft().run()
 
     # --- callbacks and timers -----------------------------------------------------------------------

@@ -24,10 +24,11 @@ from contextlib import suppress
 from typing import Final, Protocol, Self, TypeAlias
 
 from refloop.errors import BusyResourceError, ClosedResourceError
+from refloop.generators import checkpoint
 from refloop.groups import TaskGroup
 from refloop.here import current_reactor
 from refloop.kernel import MILLISECOND
-from refloop.tasks import CHECKPOINT, Task, Trap, checkpoint, suspend
+from refloop.tasks import CHECKPOINT, Task, Trap, suspend
 from refloop.waits import Readable, Writable, notify_closing, sleep, wait_writable
 from refloop.workers import getaddrinfo
 

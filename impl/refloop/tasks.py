@@ -157,19 +157,9 @@ class _NoWait(Trap):
     def abort(self, _task: Task[object], /) -> None:
         """Nothing to undo: the task was ready at once."""
 
-    def __await__(self) -> Generator[Trap, None, None]:
-        return iter(_ALONE)  # type: ignore[return-value]  # made in less time than what makes a single one small
-
 
 CHECKPOINT: Final[Trap] = _NoWait()
 """Lets every other ready task run, and delivers cancellation."""
-
-_ALONE: Final[tuple[Trap, ...]] = (CHECKPOINT,)
-
-
-def checkpoint() -> Awaitable[None]:
-    """Let the others run, and raise :class:`~refloop.outcomes.Cancelled` if the task is."""
-    return CHECKPOINT
 
 
 def suspend(trap: Trap) -> Awaitable[None]:

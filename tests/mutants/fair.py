@@ -13,7 +13,7 @@ FAIR_MUTANTS: tuple[Mutant, ...] = (
         name="fair-one-callback-a-turn",
         clause="FAIR.READY.BOUNDED_WAIT",
         path=REACTOR,
-        old="        for _ in repeat(None, len(ready)):\n",
+        old="        for _ in range(len(ready)):\n",
         new="        if self.ready:\n",
         story="A turn runs one callback, and the queue behind it waits a turn for each.",
     ),

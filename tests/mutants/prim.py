@@ -79,7 +79,7 @@ PRIM_MUTANTS: tuple[Mutant, ...] = (
         path=PRIMITIVES,
         old="        await suspend(getters)\n",
         new="        await suspend(getters)\n"
-        "        from refloop.tasks import checkpoint\n\n        await checkpoint()\n",
+        "        from refloop.generators import checkpoint\n\n        await checkpoint()\n",
         story="A get that has its item can still be cancelled, and the item is gone.",
         report="https://github.com/tornadoweb/tornado/issues/2826",
     ),
