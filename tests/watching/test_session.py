@@ -19,7 +19,7 @@ import trio
 import uvloop
 
 import loopspec
-from loopspec.watching import Verdict, evidence, session
+from loopspec.watching import Verdict, evidence, onlooker, session
 from loopspec.watching.evidence import EvidenceError
 from loopspec.watching.sensors import SensorError
 from tests.watching.runs import pause
@@ -265,6 +265,16 @@ def test_the_onlooker_ends_with_its_program_however_that_ends() -> None:
         os.sched_yield()
         time.sleep(0.001)
     pytest.fail(f"process {onlooker} is still there")
+
+
+@pytest.mark.parametrize(("state", "asleep"), [("S", True), ("D", True), ("R", False)])
+def test_who_is_being_woken_on_another_processor_is_in_no_call(
+    monkeypatch: pytest.MonkeyPatch, state: str, asleep: bool
+) -> None:
+    """Given a thread that has been woken and has not arrived, of which the kernel still names the call."""
+    told = {"syscall": "9999 0x0 0x0 0x0", "stat": f"7 (a) S) {state} 1", "wchan": "0"}
+    monkeypatch.setattr(onlooker, "read", lambda path: told[path.rpartition("/")[2]].encode())
+    assert onlooker.sample(1, 7)[0] == ("system call 9999" if asleep else None)
 
 
 def test_without_an_onlooker_the_counts_still_judge(monkeypatch: pytest.MonkeyPatch) -> None:
